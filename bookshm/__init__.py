@@ -1,0 +1,1 @@
+"""What crosses process walls in shared memory: books, account page, counters, decisions and bells."""

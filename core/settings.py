@@ -1,0 +1,190 @@
+"""The typed tree of one environment's configuration. Units last in every key; bounds beside every number.
+
+Sizes that can lose money (`[risk]`, leverage, strategy allocations) have no default here: the file or a preset says them.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+Fraction = Annotated[float, Meta(ge=0.0, le=1.0)]
+Positive = Annotated[float, Meta(gt=0.0)]
+NonNegative = Annotated[float, Meta(ge=0.0)]
+Count = Annotated[int, Meta(ge=1)]
+Port = Annotated[int, Meta(ge=0, le=65535)]
+Name = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9_-]{0,40}$")]
+
+
+class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Root of every table: frozen, and an unknown key is an error."""
+
+
+class Environment(enum.Enum):
+    SANDBOX = "sandbox"
+    LIVE = "live"
+
+
+class Mode(enum.Enum):
+    """How far a strategy may go: decide only (orders are not sent), or send."""
+
+    SHADOW = "shadow"
+    LIVE = "live"
+
+
+class RunConfig(Section, frozen=True, kw_only=True):
+    name: Name  # names the directory in shared memory and every socket
+    environment: Environment
+    state_dir: str  # journal, ledger, logs; relative to the configuration file's parent directory
+    lock_dir: str  # one lock per venue account, shared by every checkout on the box
+    secrets_file: str  # KEY=value lines, 0600
+    shm_dir: str = "/dev/shm"
+    log_level: str = "info"
+    time_scale: Annotated[float, Meta(ge=1.0, le=10_000.0)] = 1.0  # calendar clock; only the sandbox may exceed 1
+
+
+class BooksConfig(Section, frozen=True, kw_only=True):
+    capacity_slots: Annotated[int, Meta(ge=8, le=4096)] = 256
+    ring_records: Annotated[int, Meta(ge=64, le=1 << 20)] = 4096
+    account_page_kib: Annotated[int, Meta(ge=16, le=4096)] = 256
+    decision_records: Annotated[int, Meta(ge=64, le=1 << 16)] = 2048
+    spin: bool = False  # readers spin on a reserved core instead of sleeping on the bell
+
+
+class FeedsConfig(Section, frozen=True, kw_only=True):
+    symbols: tuple[str, ...]  # canonical; empty = all that at least two venues list
+    max_quote_age_ms: Positive = 500.0
+    proof_max_age_s: Positive = 3.0
+    max_lag_ms: Positive = 500.0  # exchange lag less its rolling median
+    silence_reconnect_s: Positive = 10.0  # nothing at all received on a socket
+    backoff_initial_s: Positive = 0.25
+    backoff_max_s: Positive = 15.0
+    specs_refresh_s: Positive = 900.0
+    liquidity_refresh_s: Positive = 10.0
+    liquidity_size_usd: Positive = 1000.0
+
+
+class VenueConfig(Section, frozen=True, kw_only=True):
+    rest_url: str
+    ws_url: str
+    enabled: bool = True
+    testnet: bool = True  # the signing network; the sandbox counts as testnet
+    max_notional_usd: Positive  # one-leg notional over all symbols of this venue
+    leverage: dict[str, Annotated[int, Meta(ge=1, le=125)]]  # per symbol; "default" for the rest
+    order_entry: str = "ws"  # "ws" where the venue has it, else "rest"
+    request_timeout_ms: Positive = 5000.0
+    reconcile_interval_s: Positive = 5.0
+    extra_cross_bps: NonNegative = 0.0
+    taker_fee_bps: NonNegative | None = None  # None = as the account or the roster says
+    requests_per_min: Count = 1200
+    reserve_ratio: Fraction = 0.3  # of the request budget, kept for cancel and flatten
+
+
+class ExecutionConfig(Section, frozen=True, kw_only=True):
+    cross_ticks: Annotated[int, Meta(ge=0, le=1000)] = 10
+    min_cross_bps: NonNegative = 1.0
+    max_cross_bps: Positive = 5.0
+    complete_slippage_bps: Positive = 20.0  # bound for completing a short leg
+    unwind_slippage_bps: Positive = 100.0
+    unhedged_warn_s: Positive = 2.0
+    unhedged_unwind_s: Positive = 5.0
+    unknown_grace_s: Positive = 2.0  # beyond an order's expiry bound, before the position difference decides
+    unknown_policy: str = "wait_and_page"
+    unreachable_s: Positive = 30.0
+    foreign_positions: str = "ignore"  # "ignore" | "close"
+    owner_silent_s: Positive = 10.0
+    rehearse_ms: NonNegative = 2.0  # 0 = never
+    flatten_ladder_bps: tuple[float, ...] = (30.0, 100.0, 300.0)
+    flatten_step_s: Positive = 2.0
+    lock_wait_s: NonNegative = 30.0
+    blind_stop_s: Positive = 30.0
+    blind_page_s: Positive = 120.0
+    finished_pairs_kept: Count = 50
+
+
+class RiskConfig(Section, frozen=True, kw_only=True):
+    max_order_usd: Positive
+    max_symbol_usd: Positive
+    max_strategy_usd: dict[str, Positive]
+    max_total_usd: Positive  # sum of one-leg notionals
+    max_symbol_alloc: Fraction
+    max_total_alloc: Fraction
+    max_open_pairs: Count
+    price_collar_bps: Positive  # limit price against the opposite touch
+    symbol_exclusive: bool = True
+    attempt_cooldown_s: NonNegative = 10.0
+    blocklist: tuple[str, ...] = ()
+    move_to_liq_warn_pct: Positive = 15.0
+    move_to_liq_stop_pct: Positive = 10.0
+    move_to_liq_reduce_pct: Positive = 7.0
+    move_to_liq_close_pct: Positive = 4.0
+    margin_used_warn: Fraction = 0.40
+    margin_used_last: Fraction = 0.80
+    parity: dict[str, Positive] = {}  # assumed USD value of each quote currency until a venue tells it
+
+
+class ScalpConfig(Section, frozen=True, kw_only=True):
+    """RULES 7. `preset` fills what the table leaves out."""
+
+    enabled: bool
+    mode: Mode
+    preset: str = "default"
+    venues: tuple[str, ...] = ()  # empty = all enabled
+    spread_entry_bps: Positive
+    slippage_buffer_bps: NonNegative
+    min_profit_bps: NonNegative
+    take_profit_ratio: Fraction
+    stop_basis_bps: Positive
+    stop_leg_pct: Positive
+    max_hold_s: Positive
+    cooldown_s: NonNegative
+    alloc_per_trade: Fraction
+    max_alloc: Fraction
+    top_qty_ratio: Fraction
+    ttl_ms: Positive
+    offset_window_s: Positive
+    offset_min_samples: Annotated[int, Meta(ge=2)]
+
+
+class StrategiesConfig(Section, frozen=True, kw_only=True):
+    scalp: ScalpConfig
+
+
+class ExporterConfig(Section, frozen=True, kw_only=True):
+    host: str = "127.0.0.1"
+    port: Port = 9108
+
+
+class SandboxVenueConfig(Section, frozen=True, kw_only=True):
+    port: Port  # 0 = any free one, written to the run directory's state file
+    order_delay_ms: NonNegative = 70.0
+
+
+class SandboxConfig(Section, frozen=True, kw_only=True):
+    seed: int
+    control_port: Port
+    venues: dict[str, SandboxVenueConfig]
+    symbols: tuple[str, ...] = ("BTC", "ETH", "SOL", "HYPE", "PAXG", "PEPE")
+    balance_usd: Positive = 10_000.0
+    quotes_per_s: Annotated[float, Meta(gt=0.0, le=10_000.0)] = 200.0  # in total over venues and symbols
+    basis_sd_bps: NonNegative = 18.0
+    basis_half_life_s: Positive = 15.0
+    jump_bps: NonNegative = 60.0
+    jump_every_s: Positive = 30.0
+
+
+class Config(Section, frozen=True, kw_only=True):
+    """One environment, whole."""
+
+    run: RunConfig
+    books: BooksConfig = BooksConfig()
+    feeds: FeedsConfig
+    venues: dict[str, VenueConfig]
+    execution: ExecutionConfig = ExecutionConfig()
+    risk: RiskConfig
+    strategies: StrategiesConfig
+    exporter: ExporterConfig = ExporterConfig()
+    sandbox: SandboxConfig | None = None

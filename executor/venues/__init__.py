@@ -1,0 +1,1 @@
+"""One gateway per venue: order entry, private stream and account reads."""

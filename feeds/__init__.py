@@ -1,0 +1,1 @@
+"""One process per venue: public sockets in, validated quotes out; no keys, no orders."""

@@ -1,0 +1,1 @@
+"""One decoder per venue: subscriptions and frames, without sockets or clocks."""

@@ -1,0 +1,1 @@
+"""People's tools: the tandem command, metrics, supervision and the sandbox."""

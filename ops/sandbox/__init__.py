@@ -1,0 +1,1 @@
+"""The outside world on loopback: venues that speak the real wire protocols."""

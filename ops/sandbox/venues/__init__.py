@@ -1,0 +1,1 @@
+"""One simulated venue per file, written from the venue documents alone."""

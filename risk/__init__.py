@@ -1,0 +1,1 @@
+"""Pure guards that the executor applies before every order, and the room of the watchdog."""

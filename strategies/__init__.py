@@ -1,0 +1,1 @@
+"""Decisions over shared-memory books, without network or secrets."""
