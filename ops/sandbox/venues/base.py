@@ -1,0 +1,58 @@
+"""What a simulated venue is given and what it must offer. Loaded as `ops.sandbox.venues.<name>.SandboxVenue`."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Protocol
+
+import msgspec
+from aiohttp import web
+
+from core.clock import Clock
+from core.log import Log
+from ops.sandbox.exchange import Exchange
+from ops.sandbox.model import Contract, FundingBasis, Listener
+
+
+class Terms(msgspec.Struct, frozen=True, kw_only=True):
+    """How one venue trades: its contracts in the order of its own listing, and its money rules."""
+
+    contracts: tuple[Contract, ...]
+    maker_fee: Decimal  # fraction of notional
+    taker_fee: Decimal
+    funding_basis: FundingBasis
+    money_step: Decimal  # cash amounts (fees, funding) are rounded to this
+    max_open_orders: int = 1000
+
+
+class Host(msgspec.Struct, frozen=True, kw_only=True):
+    """What main hands to a venue."""
+
+    exchange: Exchange
+    clock: Clock
+    log: Log
+    order_delay_s: float  # to wait (asyncio.sleep) before an order or cancel reaches the exchange
+
+
+class SandboxVenue(Protocol):
+    """One venue: `terms` says what it lists, `application` serves it, and it listens to its exchange.
+
+    Built once per process: `SandboxVenue(host)`. `application()` may be called again after the venue was stopped; it
+    returns a fresh app whose on_shutdown drops every connection.
+    """
+
+    @staticmethod
+    def terms(symbols: tuple[str, ...]) -> Terms: ...
+
+    def __init__(self, host: Host) -> None: ...
+
+    @property
+    def listener(self) -> Listener: ...
+
+    def application(self) -> web.Application: ...
+
+    def drop_connections(self) -> None:
+        """Abort every WebSocket at once, as a broken path would."""
+
+    def tick(self) -> None:
+        """About ten times a second: sampled channels, dead-man switches, keep-alives."""
