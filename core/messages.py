@@ -140,6 +140,7 @@ class DenyReason(enum.Enum):
     MULTIPLIER_UNPROVEN = "multiplier_unproven"
     FOREIGN_POSITION = "foreign_position"
     VENUE_BLIND = "venue_blind"
+    CLOCK_SKEW = "clock_skew"  # ours and the venue's differ by more than is safe to sign with
     BELOW_MINIMUM = "below_minimum"
     LIMIT_ORDER = "limit_order"
     LIMIT_SYMBOL = "limit_symbol"

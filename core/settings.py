@@ -102,6 +102,7 @@ class ExecutionConfig(Section, frozen=True, kw_only=True):
     lock_wait_s: NonNegative = 30.0
     blind_stop_s: Positive = 30.0
     blind_page_s: Positive = 120.0
+    max_clock_offset_ms: Positive = 1000.0  # beyond it nothing new is signed for that venue (TRAPS T20)
     finished_pairs_kept: Count = 50
 
 
