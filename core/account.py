@@ -23,6 +23,8 @@ class VenueAccount(msgspec.Struct, frozen=True, kw_only=True):
     private_stream_up: bool
     rate_budget_ratio: float  # left of the request budget, 0 to 1
     clock_offset_ns: int  # venue clock minus ours, as last measured; 0 = unknown
+    taker_fee: float | None = None  # fraction, as the account's tier says; None = not read yet
+    maker_fee: float | None = None
 
 
 class PositionView(msgspec.Struct, frozen=True, kw_only=True):
