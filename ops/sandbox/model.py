@@ -30,8 +30,10 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True):
     sigfigs: int = 0  # 0 = no rule; else at most so many significant figures, whole numbers always allowed
     maintenance_ratio: Decimal  # of notional
     default_leverage: int = 20
-    price_band: Decimal = Decimal("0.8")  # a limit price further from the mark than this fraction is refused
+    price_band: Decimal = Decimal("0.8")  # a limit price further from the mark than this fraction is refused...
+    band_both_sides: bool = True  # ...on both sides, or only where it is too aggressive
     funding_interval_h: int = 1
+    listed: bool = True  # False: kept in the listing for its index only, never traded
 
     def tick_at(self, px: Decimal) -> Decimal:
         """The price step that applies at `px`."""
@@ -112,7 +114,6 @@ class Order(msgspec.Struct, kw_only=True):
     filled_notional: Decimal = ZERO
     created_ns: int  # wire
     updated_ns: int  # wire
-    margin_px: Decimal = ZERO
 
     @property
     def remaining(self) -> Decimal:
@@ -248,6 +249,70 @@ class Placed(msgspec.Struct, frozen=True):
     order: Order
     fills: tuple[Fill, ...] = ()
     top: Top | None = None  # the book the order met
+
+
+class MinNotionalExempt(enum.Enum):
+    """Which orders may be smaller than the minimum notional."""
+
+    WHOLE_CLOSE = "whole_close"  # those that close the whole position, reduce-only or not
+    REDUCE_ONLY = "reduce_only"
+
+
+class NonceVerdict(enum.Enum):
+    OK = "ok"
+    DUPLICATE = "duplicate"
+    TOO_LOW = "too_low"  # not above the smallest of the nonces that the venue keeps
+
+
+class DayStats(msgspec.Struct, frozen=True, kw_only=True):
+    """The figures of the last 24 h, in venue units and USD."""
+
+    open_interest: Decimal
+    volume_base: Decimal
+    volume_usd: Decimal
+    trades: int
+    open_px: Decimal
+    high_px: Decimal
+    low_px: Decimal
+    last_px: Decimal
+
+
+class Sample(msgspec.Struct, frozen=True, array_like=True):
+    """One step of the market for one contract, in canonical units and USD; floats, as the walk makes them.
+
+    `seed` decides the shape of the deeper book; `print_usd` is the size of a public trade at the touch, 0 = none,
+    negative = a seller hits the bid.
+    """
+
+    mid: float
+    oracle: float
+    mark: float
+    half_spread_bps: float
+    bid_usd: float
+    ask_usd: float
+    print_usd: float
+    seed: int
+
+
+class MarketState(msgspec.Struct, frozen=True, kw_only=True, tag="market"):
+    """Where the walk stands: enough to go on after a restart. Basis in bps by venue and symbol; fair in USD."""
+
+    step: int
+    fair: dict[str, float]
+    basis_bps: dict[str, dict[str, float]]
+    smooth_bps: dict[str, dict[str, float]]
+
+
+class Transaction(msgspec.Struct, kw_only=True, omit_defaults=True, tag="books"):
+    """Everything that one step changed, as resulting states: applying it twice changes nothing. One line of the log."""
+
+    venue: str
+    accounts: dict[str, AccountState] = {}
+    orders: list[Order] = []
+    fills: list[Fill] = []
+    payments: list[FundingPayment] = []
+    nonces: list[tuple[str, int]] = []
+    settled_ns: int = 0  # calendar, the last settlement paid; 0 = unchanged
 
 
 class Listener(Protocol):

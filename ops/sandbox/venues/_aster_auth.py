@@ -4,15 +4,11 @@ What is signed is the form-urlencoded text of all parameters except `signature`,
 typed data `Message{string msg}`. The venue recovers the signer from the 65 bytes r || s || v and compares addresses; so
 does this file, with keccak and secp256k1 public-key recovery and no knowledge of any private key.
 
-Two refusals depend on state and live here as well, pure of I/O and clock:
-- `NonceWindow`: microsecond nonces within 60 s of the server, never reused, the last 100 kept per agent;
-- `Agents`: which API wallets may speak for which main wallet, with expiry and permission.
+Nonces are microseconds within 60 s of the server's clock and never reused; the exchange remembers the last 100 per agent.
 """
 
 from __future__ import annotations
 
-import bisect
-import enum
 from collections.abc import Callable
 
 import msgspec
@@ -25,13 +21,7 @@ Encode = Callable[[str], bytes]
 TESTNET_CHAIN_ID = 714
 MAINNET_CHAIN_ID = 1666
 NONCE_WINDOW_US = 60_000_000
-NONCES_KEPT = 100
-
-
-class NonceVerdict(enum.Enum):
-    FRESH = "fresh"
-    DUPLICATE = "duplicate"
-    EXPIRED = "expired"
+NONCES_KEPT = 100  # per agent; a smaller one than all of them is expired
 
 
 class Agent(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,6 +34,9 @@ class Agent(msgspec.Struct, frozen=True, kw_only=True):
     can_spot_trade: bool = False
     can_withdraw: bool = False
     ip_whitelist: str = ""
+
+    def may_trade(self, now_ms: int) -> bool:
+        return self.can_perp_trade and now_ms < self.expired_ms
 
 
 def keccak(data: bytes) -> bytes:
@@ -85,68 +78,6 @@ def recover(digest: bytes, signature: str) -> Address | None:
     except ValueError:  # r or s outside the field, or no such point
         return None
     return "0x" + keccak(key.format(compressed=False)[1:])[12:].hex()
-
-
-class NonceWindow:
-    """The nonces one agent used: the last 100 of them, sorted. One writer: the venue that owns it."""
-
-    __slots__ = ("_sorted",)
-
-    def __init__(self) -> None:
-        self._sorted: list[int] = []
-
-    def check(self, nonce_us: int, now_us: int) -> NonceVerdict:
-        """Judge `nonce_us` at server time `now_us` without recording it."""
-        at = bisect.bisect_left(self._sorted, nonce_us)
-        if at < len(self._sorted) and self._sorted[at] == nonce_us:
-            return NonceVerdict.DUPLICATE
-        if abs(nonce_us - now_us) > NONCE_WINDOW_US:
-            return NonceVerdict.EXPIRED
-        if len(self._sorted) == NONCES_KEPT and nonce_us < self._sorted[0]:
-            return NonceVerdict.EXPIRED
-        return NonceVerdict.FRESH
-
-    def use(self, nonce_us: int) -> None:
-        """Record a nonce that `check` called FRESH; the smallest one leaves when there are more than 100."""
-        bisect.insort(self._sorted, nonce_us)
-        if len(self._sorted) > NONCES_KEPT:
-            del self._sorted[0]
-
-
-class Agents:
-    """Main wallets and their API wallets. Addresses are lower case throughout."""
-
-    __slots__ = ("_by_user",)
-
-    def __init__(self) -> None:
-        self._by_user: dict[Address, dict[Address, Agent]] = {}
-
-    def add_user(self, user: Address) -> None:
-        self._by_user.setdefault(user.lower(), {})
-
-    def approve(self, user: Address, agent: Agent) -> None:
-        """Add or replace an agent of a known or new user."""
-        self.add_user(user)
-        self._by_user[user.lower()][agent.address.lower()] = agent
-
-    def remove(self, user: Address, agent: Address) -> bool:
-        return self._by_user.get(user.lower(), {}).pop(agent.lower(), None) is not None
-
-    def of(self, user: Address) -> list[Agent]:
-        return list(self._by_user.get(user.lower(), {}).values())
-
-    def users(self) -> list[Address]:
-        return list(self._by_user)
-
-    def may_trade(self, user: Address, signer: Address, now_ms: int) -> bool:
-        """Whether `signer` may act on `user`'s perpetuals: the wallet itself, or an unexpired agent with that permission."""
-        agents = self._by_user.get(user)
-        if agents is None:
-            return False
-        if signer == user:
-            return True
-        agent = agents.get(signer)
-        return agent is not None and agent.can_perp_trade and now_ms < agent.expired_ms
 
 
 def _typed_digest(struct_hash: bytes, chain_id: int) -> bytes:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
 from typing import Protocol
 
 import msgspec
@@ -11,18 +10,8 @@ from aiohttp import web
 from core.clock import Clock
 from core.log import Log
 from ops.sandbox.exchange import Exchange
-from ops.sandbox.model import Contract, FundingBasis, Listener
-
-
-class Terms(msgspec.Struct, frozen=True, kw_only=True):
-    """How one venue trades: its contracts in the order of its own listing, and its money rules."""
-
-    contracts: tuple[Contract, ...]
-    maker_fee: Decimal  # fraction of notional
-    taker_fee: Decimal
-    funding_basis: FundingBasis
-    money_step: Decimal  # cash amounts (fees, funding) are rounded to this
-    max_open_orders: int = 1000
+from ops.sandbox.model import Listener
+from ops.sandbox.terms import Terms
 
 
 class Host(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,0 +1,184 @@
+"""The sandbox's own endpoint on loopback: what tests and people may ask of the simulated world. No venue has this.
+
+    GET  /control/state                                      every account of every venue: equity, positions, orders, fills
+    POST /control/account  {"venue","address","agents"?,"balance_usd"?}
+    POST /control/basis    {"venue","symbol","bps"}          shift one venue's prices; decays like any other basis
+    POST /control/price    {"symbol","bps"}                  move the fair price on every venue
+    POST /control/venue    {"venue","serving": bool}         close or open a venue's port; its exchange goes on
+    GET  /control/healthz
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any, Protocol, TypeVar
+
+import msgspec
+from aiohttp import web
+
+from ops.sandbox.exchange import Exchange
+from ops.sandbox.market import Market
+
+
+class Server(Protocol):
+    """A venue behind its port."""
+
+    port: int
+
+    @property
+    def exchange(self) -> Exchange: ...
+    @property
+    def is_serving(self) -> bool: ...
+    async def start(self) -> None: ...
+    async def stop(self) -> None: ...
+
+
+class _Account(msgspec.Struct, forbid_unknown_fields=True):
+    venue: str
+    address: str
+    agents: list[str] = []
+    balance_usd: Decimal | None = None
+
+
+class _Basis(msgspec.Struct, forbid_unknown_fields=True):
+    venue: str
+    symbol: str
+    bps: float
+
+
+class _Price(msgspec.Struct, forbid_unknown_fields=True):
+    symbol: str
+    bps: float
+
+
+class _Serving(msgspec.Struct, forbid_unknown_fields=True):
+    venue: str
+    serving: bool
+
+
+Body = TypeVar("Body")
+
+
+class Control:
+    """Handlers only; the state belongs to market and exchanges."""
+
+    def __init__(self, market: Market, servers: dict[str, Any], balance: Decimal, port: int) -> None:
+        self.port = port
+        self._market = market
+        self._servers: dict[str, Server] = servers
+        self._balance = balance
+
+    def application(self) -> web.Application:
+        application = web.Application()
+        application.router.add_get("/control/healthz", self._healthz)
+        application.router.add_get("/control/state", self._state)
+        application.router.add_post("/control/account", self._account)
+        application.router.add_post("/control/basis", self._basis)
+        application.router.add_post("/control/price", self._price)
+        application.router.add_post("/control/venue", self._venue)
+        return application
+
+    async def _healthz(self, request: web.Request) -> web.Response:
+        return _json({"serving": {name: server.is_serving for name, server in self._servers.items()}})
+
+    async def _state(self, request: web.Request) -> web.Response:
+        return _json({"venues": {name: _venue_state(server) for name, server in self._servers.items()}})
+
+    async def _account(self, request: web.Request) -> web.Response:
+        body = await _read(request, _Account)
+        balance = self._balance if body.balance_usd is None else body.balance_usd
+        agents = [agent.lower() for agent in body.agents]
+        account = self._server(body.venue).exchange.open_account(body.address.lower(), balance, agents)
+        return _json({"address": account.address, "agents": account.agents})
+
+    async def _basis(self, request: web.Request) -> web.Response:
+        body = await _read(request, _Basis)
+        self._server(body.venue)
+        self._known_symbol(body.symbol)
+        self._market.nudge(body.venue, body.symbol, body.bps)
+        return _json({})
+
+    async def _price(self, request: web.Request) -> web.Response:
+        body = await _read(request, _Price)
+        self._known_symbol(body.symbol)
+        self._market.shift(body.symbol, body.bps)
+        return _json({})
+
+    async def _venue(self, request: web.Request) -> web.Response:
+        body = await _read(request, _Serving)
+        server = self._server(body.venue)
+        await (server.start() if body.serving else server.stop())
+        return _json({"serving": server.is_serving})
+
+    def _server(self, venue: str) -> Server:
+        if venue not in self._servers:
+            raise web.HTTPBadRequest(text=f"no venue {venue!r}; there are {', '.join(self._servers)}")
+        return self._servers[venue]
+
+    def _known_symbol(self, symbol: str) -> None:
+        if symbol not in self._market.terms.symbols:
+            raise web.HTTPBadRequest(text=f"no symbol {symbol!r}; there are {', '.join(self._market.terms.symbols)}")
+
+
+def _venue_state(server: Server) -> dict[str, Any]:
+    exchange = server.exchange
+    return {
+        "serving": server.is_serving,
+        "port": server.port,
+        "accounts": {address: _account_state(exchange, address) for address in exchange.ledger.accounts},
+    }
+
+
+def _account_state(exchange: Exchange, address: str) -> dict[str, Any]:
+    account = exchange.ledger.accounts[address]
+    margin = exchange.margin(address)
+    fills = exchange.fills(address)
+    multiplier = {contract.name: contract.multiplier for contract in exchange.contracts.values()}
+    return {
+        "cash_usd": account.cash,
+        "equity_usd": margin.equity,
+        "maintenance_usd": margin.maintenance,
+        "free_usd": margin.free,
+        "agents": account.agents,
+        "positions": {
+            name: {
+                "qty": position.qty,
+                "canonical_qty": position.qty * multiplier[name],
+                "symbol": exchange.contracts[name].symbol,
+                "entry_px": position.entry_px,
+                "mark_px": exchange.mark(name),
+                "leverage": position.leverage,
+            }
+            for name, position in account.positions.items()
+            if position.qty and name in exchange.contracts
+        },
+        "open_orders": [
+            {"order_id": order.order_id, "client_id": order.client_id, "name": order.name, "side": order.side,
+             "px": order.px, "remaining": order.remaining}
+            for order in exchange.open_orders(address)
+        ],
+        "orders": [
+            {"order_id": order.order_id, "client_id": order.client_id, "name": order.name, "side": order.side,
+             "qty": order.qty, "filled": order.filled, "state": order.state, "reject": order.reject}
+            for order in exchange.orders(address)
+        ],
+        "fills": len(fills),
+        "fill_rows": [
+            {"trade_id": fill.trade_id, "order_id": fill.order_id, "client_id": fill.client_id, "name": fill.name,
+             "side": fill.side, "px": fill.px, "qty": fill.qty, "fee": fill.fee, "time_ns": fill.time_ns}
+            for fill in fills
+        ],
+        "fees_usd": sum((fill.fee for fill in fills), Decimal(0)),
+        "funding_usd": sum((payment.cash for payment in exchange.payments(address)), Decimal(0)),
+    }  # fmt: skip
+
+
+def _json(value: Any) -> web.Response:
+    return web.Response(body=msgspec.json.encode(value), content_type="application/json")
+
+
+async def _read(request: web.Request, kind: type[Body]) -> Body:
+    try:
+        return msgspec.json.decode(await request.read(), type=kind)
+    except msgspec.DecodeError as error:
+        raise web.HTTPBadRequest(text=f"{request.path}: {error}") from error

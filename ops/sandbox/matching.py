@@ -1,0 +1,208 @@
+"""One contract's book: a synthetic ladder that follows the market, and the users' resting orders, matched together.
+
+The ladder is rebuilt by every market step. Its two touches come with the step; the levels behind them are a function of
+the step's seed and are made only when somebody asks for depth or trades through the touch, since most steps are only
+looked at. What a taker removes stays removed until the next step. At one price the ladder stands before the users'
+orders (it was there first), and users' orders stand in the order of their arrival.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import insort
+from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
+from typing import NamedTuple
+
+from core.types import Side
+from ops.sandbox.model import ZERO, Contract, Level, Order, Sample, Top
+
+LADDER_LEVELS = 25
+_MULTIPLIER, _INCREMENT, _MASK = 6364136223846793005, 1442695040888963407, (1 << 64) - 1
+
+
+class Match(NamedTuple):
+    """A piece of liquidity taken. `maker` is None for the synthetic ladder."""
+
+    px: Decimal
+    qty: Decimal
+    maker: Order | None
+
+
+class Book:
+    """Not thread-safe; one per contract. Empty until the first step."""
+
+    __slots__ = ("_asks", "_bids", "_contract", "_sample", "_time_ns", "_user_asks", "_user_bids")
+
+    def __init__(self, contract: Contract) -> None:
+        self._contract = contract
+        self._bids: list[list[Decimal]] = []  # [px, qty], best first
+        self._asks: list[list[Decimal]] = []
+        self._user_bids: list[Order] = []  # best first, then oldest first
+        self._user_asks: list[Order] = []
+        self._sample: Sample | None = None
+        self._time_ns = 0
+
+    def follow(self, sample: Sample, time_ns: int) -> None:
+        """Replace the ladder's touches by the step's; the levels behind come on demand."""
+        contract = self._contract
+        mid = sample.mid * contract.multiplier
+        half = mid * sample.half_spread_bps * 1e-4
+        step = contract.tick_at(_decimal(mid))
+        width = float(step)
+        bid = max(1, math.floor((mid - half) / width))
+        ask = max(bid + 1, math.ceil((mid + half) / width))
+        self._bids = [[bid * step, self._size(sample.bid_usd, mid)]]
+        self._asks = [[ask * step, self._size(sample.ask_usd, mid)]]
+        self._sample = sample
+        self._time_ns = time_ns
+
+    def top(self) -> Top:
+        bid, ask = self._best(self._bids, self._user_bids, 1), self._best(self._asks, self._user_asks, -1)
+        return Top(bid, ask, self._time_ns)
+
+    def levels(self, depth: int) -> tuple[list[Level], list[Level]]:
+        """Bids and asks, best first, at most `depth` prices a side; ladder and users' orders added up."""
+        self._deepen()
+        return (
+            _merge(self._bids, self._user_bids, depth, highest_first=True),
+            _merge(self._asks, self._user_asks, depth, highest_first=False),
+        )
+
+    def crosses(self, side: Side, px: Decimal) -> bool:
+        """Whether a limit order would trade at once."""
+        top = self.top()
+        if side is Side.BUY:
+            return top.ask is not None and px >= top.ask.px
+        return top.bid is not None and px <= top.bid.px
+
+    def take(self, side: Side, limit: Decimal | None, qty: Decimal) -> list[Match]:
+        """Remove up to `qty` at `limit` or better (None = any price). Users' orders are not changed, only named."""
+        self._deepen()
+        ladder, users = (self._asks, self._user_asks) if side is Side.BUY else (self._bids, self._user_bids)
+        matches: list[Match] = []
+        left, at = qty, 0
+        while left > 0 and (ladder or at < len(users)):
+            level = ladder[0] if ladder else None
+            order = users[at] if at < len(users) else None
+            from_ladder = level is not None and (order is None or not _better(side.opposite, order.px, level[0]))
+            px = level[0] if from_ladder and level is not None else order.px if order is not None else ZERO
+            if limit is not None and _better(side, px, limit):
+                break
+            if from_ladder and level is not None:
+                size = min(left, level[1])
+                level[1] -= size
+                if not level[1]:
+                    ladder.pop(0)
+                matches.append(Match(px, size, None))
+            elif order is not None:
+                size = min(left, order.remaining)
+                at += 1
+                matches.append(Match(px, size, order))
+            left -= size
+        return matches
+
+    def add(self, order: Order) -> None:
+        """Rest an open order."""
+        if order.side is Side.BUY:
+            insort(self._user_bids, order, key=lambda o: (-o.px, o.order_id))
+        else:
+            insort(self._user_asks, order, key=lambda o: (o.px, o.order_id))
+
+    def remove(self, order: Order) -> None:
+        """Take a resting order out; nothing happens if it does not rest here."""
+        users = self._user_bids if order.side is Side.BUY else self._user_asks
+        for index, resting in enumerate(users):
+            if resting.order_id == order.order_id:
+                del users[index]
+                return
+
+    def reached(self) -> list[Match]:
+        """Users' resting orders that the ladder now crosses, each with what the ladder's opposite touch can give it."""
+        matches: list[Match] = []
+        for users, ladder, sign in ((self._user_bids, self._asks, 1), (self._user_asks, self._bids, -1)):
+            if not users or not ladder:
+                continue
+            for order in users:
+                if not ladder or (order.px - ladder[0][0]) * sign < 0:
+                    break
+                size = min(order.remaining, ladder[0][1])
+                ladder[0][1] -= size
+                if not ladder[0][1]:
+                    ladder.pop(0)
+                matches.append(Match(order.px, size, order))
+        return matches
+
+    def at_touch(self, side: Side) -> list[Order]:
+        """Users' orders resting on `side` at the touch or inside it, best first."""
+        ladder, users = (self._bids, self._user_bids) if side is Side.BUY else (self._asks, self._user_asks)
+        if not ladder:
+            return list(users)
+        return [order for order in users if not _better(side, ladder[0][0], order.px)]
+
+    def _best(self, ladder: list[list[Decimal]], users: list[Order], sign: int) -> Level | None:
+        if not ladder:
+            self._deepen()
+        level = ladder[0] if ladder else None
+        if not users:
+            return Level(level[0], level[1]) if level else None
+        px = users[0].px
+        if level is not None and (level[0] - px) * sign > 0:
+            return Level(level[0], level[1])
+        same = [order for order in users if order.px == px]
+        qty = sum((order.remaining for order in same), ZERO)
+        if level is not None and level[0] == px:
+            return Level(px, qty + level[1], len(same) + 1)
+        return Level(px, qty, len(same))
+
+    def _deepen(self) -> None:
+        """Make the levels behind the touches, once per step."""
+        sample = self._sample
+        if sample is None:
+            return
+        self._sample = None
+        mid = sample.mid * self._contract.multiplier
+        step = self._contract.tick_at(_decimal(mid))
+        state = sample.seed & _MASK
+        half = mid * sample.half_spread_bps * 1e-4
+        for ladder, start, sign in ((self._bids, mid - half, -1), (self._asks, mid + half, 1)):
+            rounding = math.floor if sign < 0 else math.ceil
+            last = max(1, rounding(start / float(step))) * step if not ladder else ladder[-1][0]
+            for index in range(1, LADDER_LEVELS):
+                state = (state * _MULTIPLIER + _INCREMENT) & _MASK
+                draw = (state >> 40) / (1 << 24)
+                gap = max(1, round(mid * (0.3 + 0.9 * draw) * 1e-4 / float(step)))
+                last += sign * gap * step
+                if last <= 0:
+                    break
+                usd = (1500.0 + 6000.0 * draw) * (1.0 + 0.3 * index)
+                ladder.append([last, self._size(usd, mid)])
+
+    def _size(self, usd: float, mid: float) -> Decimal:
+        lot = self._contract.lot
+        return max(1, int(usd / mid / float(lot))) * lot
+
+
+def round_px(contract: Contract, px: Decimal, up: bool) -> Decimal:
+    """`px` on the contract's grid, directed."""
+    step = contract.tick_at(px)
+    return (px / step).to_integral_value(rounding=ROUND_CEILING if up else ROUND_FLOOR) * step
+
+
+def _better(side: Side, px: Decimal, limit: Decimal) -> bool:
+    """For a buyer's order: px beyond (above) the limit; for a seller's: below it."""
+    return px > limit if side is Side.BUY else px < limit
+
+
+def _merge(ladder: list[list[Decimal]], users: list[Order], depth: int, highest_first: bool) -> list[Level]:
+    if not users:
+        return [Level(px, qty, 1 + index % 5) for index, (px, qty) in enumerate(ladder[:depth])]
+    total: dict[Decimal, tuple[Decimal, int]] = {px: (qty, 1) for px, qty in ladder}
+    for order in users:
+        qty, count = total.get(order.px, (ZERO, 0))
+        total[order.px] = (qty + order.remaining, count + 1)
+    best = sorted(total.items(), reverse=highest_first)[:depth]
+    return [Level(px, qty, count) for px, (qty, count) in best]
+
+
+def _decimal(value: float) -> Decimal:
+    return Decimal(repr(value))

@@ -1,0 +1,21 @@
+"""How one venue trades: what a venue file tells the shared exchange."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+import msgspec
+
+from ops.sandbox.model import Contract, FundingBasis, MinNotionalExempt
+
+
+class Terms(msgspec.Struct, frozen=True, kw_only=True):
+    """Its contracts in the order of its own listing, and its money rules."""
+
+    contracts: tuple[Contract, ...]
+    maker_fee: Decimal  # fraction of notional
+    taker_fee: Decimal
+    funding_basis: FundingBasis
+    money_step: Decimal  # cash amounts (fees, funding) are rounded to this
+    min_notional_exempt: MinNotionalExempt
+    max_open_orders: int = 1000
