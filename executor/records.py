@@ -49,6 +49,17 @@ class CommandAnswered(Record, frozen=True, kw_only=True, tag="answered"):
     body: bytes
 
 
+class InstrumentSeen(Record, frozen=True, kw_only=True, tag="instrument"):
+    """The contract that lots and ticks of later records are counted in; written before the first of them and on change."""
+
+    venue: Venue
+    symbol: str
+    venue_symbol: str
+    lot_size: Decimal  # venue units
+    tick_size: Decimal  # venue units
+    multiplier: int
+
+
 class PairPlanned(Record, frozen=True, kw_only=True, tag="pair_planned"):
     pair_id: str
     command_id: CommandId
@@ -102,7 +113,7 @@ class OrderMoved(Record, frozen=True, kw_only=True, tag="order_moved"):
     avg_px: Decimal | None
     code: str  # RejectCode value for REJECTED, else ""
     detail: str
-    source: str  # "answer" | "stream" | "lookup" | "fills" | "bound" | "burn" | "position" | "recovery"
+    source: str  # "sent" | "answer" | "stream" | "lookup" | "fills" | "bound" | "burn" | "position" | "recovery"
 
 
 class FillRecorded(Record, frozen=True, kw_only=True, tag="fill"):
@@ -163,6 +174,7 @@ AnyRecord = (
     | NonceBlock
     | CommandTaken
     | CommandAnswered
+    | InstrumentSeen
     | PairPlanned
     | PairMoved
     | OrderPrepared

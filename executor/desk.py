@@ -1,0 +1,96 @@
+"""One venue as the engine sees it: its gateway, and what the venue last said about the account.
+
+Reconciliation writes what it read (`note_*`); the engine reserves margin here when it accepts, so two commands never
+spend one balance. A reservation ends only when a balance is read that was *asked for* after its order had ended: an
+answer that left the venue earlier may not contain the order yet.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import NamedTuple
+
+from core.roster import SPEC
+from core.settings import VenueConfig
+from core.types import Balance, Instrument, Position, Venue
+from executor.pnl import ZERO
+from executor.venues.base import OrderGateway
+
+NEVER_NS = 1 << 62
+
+
+class Reservation(NamedTuple):
+    usd: Decimal
+    ended_mono_ns: int  # when its order became final; 0 = still open
+
+
+class Desk:
+    """Fields are written by the engine (`started`, `stream_up`, `down_reason`, `leverage`) and by reconciliation through
+    the `note_*` methods (balance and positions); everybody in the executor reads them."""
+
+    def __init__(self, venue: Venue, gateway: OrderGateway, settings: VenueConfig) -> None:
+        self.venue = venue
+        self.gateway = gateway
+        self.settings = settings
+        self.started = False  # gateway.start has returned
+        self.reconciled = False  # start-up reconciliation of this venue has passed
+        self.stream_up = False
+        self.down_reason = "not started"
+        self.balance: Balance | None = None
+        self.balance_mono_ns = 0  # when the request of the last good read was sent; 0 = never
+        self.positions: dict[str, Position] = {}  # by canonical symbol, as the venue last said
+        self.positions_mono_ns = 0
+        self.leverage: dict[str, int] = {}  # read back from the venue
+        self._reserved: dict[str, Reservation] = {}  # by client order id
+
+    def instrument(self, symbol: str) -> Instrument | None:
+        return self.gateway.instruments().get(symbol) if self.started else None
+
+    def wanted_leverage(self, symbol: str) -> int:
+        """As configured for this account and symbol."""
+        return self.settings.leverage.get(symbol, self.settings.leverage["default"])
+
+    @property
+    def taker_fee(self) -> float:
+        """Fraction: configured, else as the account says, else the roster's base tier."""
+        if self.settings.taker_fee_bps is not None:
+            return self.settings.taker_fee_bps * 1e-4
+        return self.gateway.fees.taker if self.started else SPEC[self.venue].taker_fee
+
+    def note_balance(self, balance: Balance, asked_mono_ns: int) -> None:
+        """A balance read whose request was sent at `asked_mono_ns`."""
+        self.balance = balance
+        self.balance_mono_ns = asked_mono_ns
+        done = [n for n, r in self._reserved.items() if r.ended_mono_ns and r.ended_mono_ns < asked_mono_ns]
+        for name in done:
+            del self._reserved[name]
+
+    def note_positions(self, positions: list[Position], asked_mono_ns: int) -> None:
+        """All positions of the account, as read by a request sent at `asked_mono_ns`."""
+        self.positions = {position.symbol: position for position in positions}
+        self.positions_mono_ns = asked_mono_ns
+
+    def blind_ns(self, now_mono_ns: int) -> int:
+        """Since the account was last read."""
+        return now_mono_ns - self.balance_mono_ns if self.balance_mono_ns else NEVER_NS
+
+    @property
+    def free_margin_usd(self) -> Decimal | None:
+        """Free margin less reservations; None = never read."""
+        if self.balance is None:
+            return None
+        return self.balance.free_margin_usd - self.reserved_usd
+
+    @property
+    def reserved_usd(self) -> Decimal:
+        return sum((r.usd for r in self._reserved.values()), ZERO)
+
+    def reserve(self, client_order_id: str, usd: Decimal) -> None:
+        """Set margin and fees aside for an order about to be sent."""
+        self._reserved[client_order_id] = Reservation(usd, 0)
+
+    def end_reservation(self, client_order_id: str, now_mono_ns: int, filled: bool) -> None:
+        """The order is final. Unfilled: free at once. Filled: kept until a balance asked for later shows it."""
+        reservation = self._reserved.pop(client_order_id, None)
+        if reservation is not None and filled:
+            self._reserved[client_order_id] = Reservation(reservation.usd, now_mono_ns)

@@ -1,0 +1,528 @@
+"""What the executor believes: one value, changed only by applying journal records.
+
+The live path appends a record to the journal and applies it here; recovery applies the same records read back. There is
+no second way to arrive at a state, so "replay equals live" is a property that tests check at every record. Nothing here
+reads a clock, a socket or a venue; every figure comes out of a record, also the times (`wire_ns`).
+
+Two counts of what an order has filled: `told_lots` (cumulative, from answers and lookups) and `fill_lots` (sum of recorded
+fills). The larger one is believed, so a fill that overtakes its answer, or an answer that overtakes its fill, counts once.
+
+Bounds: FINAL_ORDERS_KEPT, FINAL_PAIRS_KEPT, COMMANDS_KEPT, and per venue TRADES_KEPT and PAYMENTS_KEPT; the oldest go
+first. A command older than what is kept is recognised by `forgotten` and never executed again.
+
+Only writer: Engine.record (live) and recovery (replay).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from decimal import Decimal
+from typing import Any, TypeAlias
+
+import msgspec
+
+from core.errors import invariant
+from core.ids import CommandId
+from core.messages import PairStatus
+from core.types import Fill, OrderStatus, Side, TradingState, Venue
+from executor.orders import may_move
+from executor.pnl import ZERO, Book
+from executor.records import (
+    AnyRecord,
+    CleanStop,
+    CommandAnswered,
+    CommandTaken,
+    EpochStarted,
+    FillRecorded,
+    Frozen,
+    FundingRecorded,
+    InstrumentSeen,
+    NonceBlock,
+    OrderMoved,
+    OrderPrepared,
+    PairMoved,
+    PairPlanned,
+    PositionAdopted,
+    TradingStateSet,
+    Unfrozen,
+    UnhedgedMeasured,
+)
+
+FINAL_ORDERS_KEPT = 4096
+FINAL_PAIRS_KEPT = 256
+COMMANDS_KEPT = 4096
+ANSWERS_KEPT = 4
+TRADES_KEPT = 50_000
+PAYMENTS_KEPT = 10_000
+
+Key: TypeAlias = tuple[Venue, str]
+"""(venue, canonical symbol)."""
+
+FINAL_PAIR = frozenset({PairStatus.CLOSED, PairStatus.ABORTED})
+
+
+class OrderState(msgspec.Struct, kw_only=True):
+    """One order of ours, from its write-ahead record on."""
+
+    prepared: OrderPrepared
+    status: OrderStatus = OrderStatus.PREPARED
+    venue_order_id: str = ""
+    told_lots: int = 0
+    told_px: Decimal | None = None  # average, venue units, as last told
+    fill_lots: int = 0
+    fill_px_lots: Decimal = ZERO  # sum of lots x price of the recorded fills
+    fee_usd: Decimal = ZERO
+    code: str = ""
+    detail: str = ""
+    moved_wire_ns: int = 0
+
+    @property
+    def client_order_id(self) -> str:
+        return self.prepared.client_order_id
+
+    @property
+    def key(self) -> Key:
+        return (self.prepared.venue, self.prepared.symbol)
+
+    @property
+    def filled_lots(self) -> int:
+        """Believed fill, unsigned."""
+        return max(self.told_lots, self.fill_lots)
+
+    @property
+    def leaves_lots(self) -> int:
+        return self.prepared.lots - self.filled_lots
+
+    @property
+    def missing_lots(self) -> int:
+        """Told as filled, but no fill recorded yet."""
+        return max(0, self.told_lots - self.fill_lots)
+
+    @property
+    def avg_px(self) -> Decimal | None:
+        """Average of the recorded fills, else as told (venue units)."""
+        return self.fill_px_lots / self.fill_lots if self.fill_lots else self.told_px
+
+
+class PositionState(msgspec.Struct, kw_only=True):
+    """Our account of one venue position. `foreign`: (part of) it is not ours by any record."""
+
+    book: Book = msgspec.field(default_factory=Book)
+    foreign: bool = False
+    why: str = ""
+
+
+class PairLeg(msgspec.Struct, kw_only=True):
+    """One leg's sub-ledger. `side` is the opening side."""
+
+    venue: Venue
+    side: Side
+    lot_size: Decimal  # venue units
+    lot_qty: Decimal  # canonical units in one lot
+    book: Book = msgspec.field(default_factory=Book)
+
+    @property
+    def lots(self) -> int:
+        return self.book.lots
+
+    @property
+    def qty(self) -> Decimal:
+        """Canonical, signed."""
+        return self.book.lots * self.lot_qty
+
+
+class PairBook(msgspec.Struct, kw_only=True):
+    """One pair's life. `closing`: somebody asked for it to be closed, and it stays so until both legs are flat or dust.
+    `diverged_wire_ns` is when its legs began to differ by more than `tolerated_qty` (0 = they do not), `matched_wire_ns` when
+    they agreed again (0 = not yet); UnhedgedMeasured closes the episode."""
+
+    plan: PairPlanned
+    status: PairStatus = PairStatus.OPENING
+    reason: str = ""
+    long: PairLeg
+    short: PairLeg
+    closing: bool = False
+    opened_calendar_ns: int = 0
+    moved_calendar_ns: int = 0
+    ended_wire_ns: int = 0
+    orders: list[str] = msgspec.field(default_factory=list)  # client order ids, in order
+    diverged_wire_ns: int = 0
+    matched_wire_ns: int = 0
+    diverged_qty: Decimal = ZERO  # largest of the running episode, canonical, unsigned
+    tolerated_qty: Decimal = ZERO  # signed; dust that was measured and accepted
+
+    @property
+    def pair_id(self) -> str:
+        return self.plan.pair_id
+
+    @property
+    def symbol(self) -> str:
+        return self.plan.symbol
+
+    @property
+    def legs(self) -> tuple[PairLeg, PairLeg]:
+        return (self.long, self.short)
+
+    @property
+    def imbalance_qty(self) -> Decimal:
+        """Sum of the signed legs, canonical: positive = too long."""
+        return self.long.qty + self.short.qty
+
+    @property
+    def is_final(self) -> bool:
+        return self.status in FINAL_PAIR
+
+    @property
+    def net_usd(self) -> Decimal:
+        """Realised + funding - fees over both legs."""
+        return self.long.book.net_usd + self.short.book.net_usd
+
+    @property
+    def unbooked(self) -> bool:
+        """Whether answers told of fills that have not arrived yet: money figures are incomplete."""
+        return bool(self.long.book.unbooked_lots or self.short.book.unbooked_lots)
+
+    def leg(self, venue: Venue) -> PairLeg | None:
+        return self.long if self.long.venue == venue else self.short if self.short.venue == venue else None
+
+
+class CommandState(msgspec.Struct, kw_only=True):
+    """A command that got through, or was answered. `answers` are the recorded reports, encoded."""
+
+    kind: str = ""
+    taken_wire_ns: int = 0
+    answers: list[bytes] = msgspec.field(default_factory=list)
+
+
+class State(msgspec.Struct, kw_only=True):
+    """See the module text. Compared as a value by the replay tests."""
+
+    sequence: int = 0
+    epoch: int = 0
+    config_fingerprint: str = ""
+    clean_stop: bool = True  # the last record was CleanStop (or there is none)
+    trading_state: TradingState = TradingState.ACTIVE
+    state_reason: str = ""
+    nonce_high: dict[str, int] = msgspec.field(default_factory=dict)  # signer -> nonces below it may have been used
+    contracts: dict[Key, InstrumentSeen] = msgspec.field(default_factory=dict)
+    orders: dict[str, OrderState] = msgspec.field(default_factory=dict)
+    pairs: dict[str, PairBook] = msgspec.field(default_factory=dict)
+    positions: dict[Key, PositionState] = msgspec.field(default_factory=dict)
+    frozen: dict[Key, str] = msgspec.field(default_factory=dict)  # reason
+    commands: dict[CommandId, CommandState] = msgspec.field(default_factory=dict)
+    forgotten: dict[str, tuple[int, int]] = msgspec.field(default_factory=dict)  # client -> newest (epoch, sequence) dropped
+    trades: dict[Venue, dict[str, None]] = msgspec.field(default_factory=dict)  # trade ids seen, oldest first
+    payments: dict[Venue, dict[str, None]] = msgspec.field(default_factory=dict)
+    attempted_calendar_ns: dict[str, int] = msgspec.field(default_factory=dict)  # symbol -> last attempt to open
+    newest_fill_ns: dict[Venue, int] = msgspec.field(default_factory=dict)  # exchange time: where to read fills from
+    newest_funding_ns: dict[Venue, int] = msgspec.field(default_factory=dict)
+    pairs_opened: int = 0
+    pairs_closed: int = 0
+    net_usd: Decimal = ZERO  # realised + funding - fees over all pairs of the journal
+    unhedged_max_ns: int = 0
+    unhedged_episodes: int = 0
+
+    # ---- reading ----------------------------------------------------------------------------------------------------
+
+    def live_pairs(self) -> list[PairBook]:
+        """Pairs that are not CLOSED or ABORTED, oldest first."""
+        return [pair for pair in self.pairs.values() if pair.status not in FINAL_PAIR]
+
+    def open_orders(self) -> list[OrderState]:
+        """Orders whose status is not final (PREPARED, SUBMITTED, ACCEPTED, UNKNOWN), oldest first."""
+        return [order for order in self.orders.values() if not order.status.is_final]
+
+    def unknown_orders(self) -> list[OrderState]:
+        return [order for order in self.orders.values() if order.status is OrderStatus.UNKNOWN]
+
+    def pair_orders(self, pair: PairBook) -> Iterator[OrderState]:
+        return (self.orders[name] for name in pair.orders if name in self.orders)
+
+    def lots(self, key: Key) -> int:
+        """Our believed position, signed lots; compare the venue's own statement with this."""
+        position = self.positions.get(key)
+        return position.book.lots if position else 0
+
+    def qty(self, key: Key) -> Decimal:
+        """The same in canonical base units."""
+        return self.lots(key) * self.lot_qty(key) if self.lots(key) else ZERO
+
+    def lot_qty(self, key: Key) -> Decimal:
+        contract = self.contracts[key]
+        return contract.lot_size * contract.multiplier
+
+    def has_trade(self, venue: Venue, trade_id: str) -> bool:
+        return trade_id in self.trades.get(venue, ())
+
+    def has_payment(self, venue: Venue, payment_id: str) -> bool:
+        return payment_id in self.payments.get(venue, ())
+
+    def is_forgotten(self, command_id: CommandId) -> bool:
+        """Whether the command is older than the ones kept: it was answered, but its reports are gone."""
+        return (command_id.epoch, command_id.sequence) <= self.forgotten.get(command_id.strategy, (-1, -1))
+
+    # ---- changing ---------------------------------------------------------------------------------------------------
+
+    def apply(self, sequence: int, record: AnyRecord) -> None:
+        """Apply one record. Raises InvariantError for a record that cannot follow the ones before."""
+        invariant(sequence > self.sequence, f"journal sequence {sequence} after {self.sequence}")
+        self.sequence = sequence
+        self.clean_stop = isinstance(record, CleanStop)
+        handler = _HANDLERS.get(type(record))
+        if handler is not None:
+            handler(self, record)
+
+    def _epoch(self, record: EpochStarted) -> None:
+        invariant(record.epoch > self.epoch, f"epoch {record.epoch} after {self.epoch}")
+        self.epoch = record.epoch
+        self.config_fingerprint = record.config_fingerprint
+
+    def _nonces(self, record: NonceBlock) -> None:
+        self.nonce_high[record.signer_id] = max(record.high, self.nonce_high.get(record.signer_id, 0))
+
+    def _instrument(self, record: InstrumentSeen) -> None:
+        self.contracts[(record.venue, record.symbol)] = record
+
+    def _command(self, record: CommandTaken) -> None:
+        command = self._command_state(record.command_id)
+        command.kind = record.kind
+        command.taken_wire_ns = record.wire_ns
+
+    def _answer(self, record: CommandAnswered) -> None:
+        command = self._command_state(record.command_id)
+        command.answers.append(record.body)
+        del command.answers[:-ANSWERS_KEPT]
+
+    def _command_state(self, command_id: CommandId) -> CommandState:
+        command = self.commands.get(command_id)
+        if command is None:
+            command = self.commands[command_id] = CommandState()
+            if len(self.commands) > COMMANDS_KEPT:
+                oldest = next(iter(self.commands))
+                del self.commands[oldest]
+                known = self.forgotten.get(oldest.strategy, (-1, -1))
+                self.forgotten[oldest.strategy] = max(known, (oldest.epoch, oldest.sequence))
+        return command
+
+    def _pair_planned(self, record: PairPlanned) -> None:
+        invariant(record.pair_id not in self.pairs, f"pair {record.pair_id} planned twice")
+        self.pairs[record.pair_id] = PairBook(
+            plan=record,
+            long=self._leg(record.long_venue, record.symbol, Side.BUY),
+            short=self._leg(record.short_venue, record.symbol, Side.SELL),
+            moved_calendar_ns=record.calendar_ns,
+        )
+        self.attempted_calendar_ns[record.symbol] = record.calendar_ns
+        if len(self.pairs) > FINAL_PAIRS_KEPT:
+            oldest = next((name for name, pair in self.pairs.items() if pair.is_final), None)
+            if oldest is not None:
+                del self.pairs[oldest]
+
+    def _leg(self, venue: Venue, symbol: str, side: Side) -> PairLeg:
+        invariant((venue, symbol) in self.contracts, f"pair on {venue}:{symbol} before its contract was recorded")
+        contract = self.contracts[(venue, symbol)]
+        return PairLeg(
+            venue=venue, side=side, lot_size=contract.lot_size, lot_qty=contract.lot_size * contract.multiplier
+        )
+
+    def _pair_moved(self, record: PairMoved) -> None:
+        pair = self.pairs[record.pair_id]
+        if record.status is PairStatus.OPEN and not pair.opened_calendar_ns:
+            pair.opened_calendar_ns = record.calendar_ns
+            self.pairs_opened += 1
+        if record.status is PairStatus.CLOSED and pair.status is not PairStatus.CLOSED:
+            self.pairs_closed += 1
+        if record.status is PairStatus.CLOSING:
+            pair.closing = True
+        pair.status = record.status
+        pair.reason = record.reason
+        pair.moved_calendar_ns = record.calendar_ns
+        pair.ended_wire_ns = record.wire_ns if pair.is_final else 0
+
+    def _order_prepared(self, record: OrderPrepared) -> None:
+        name = record.client_order_id
+        invariant(name not in self.orders, f"client order id {name} used twice")
+        self.orders[name] = OrderState(prepared=record, moved_wire_ns=record.wire_ns)
+        if record.pair_id is not None:
+            self.pairs[record.pair_id].orders.append(name)
+        if len(self.orders) > FINAL_ORDERS_KEPT:
+            self._drop_oldest_order()
+
+    def _drop_oldest_order(self) -> None:
+        for name, order in self.orders.items():
+            pair = self.pairs.get(order.prepared.pair_id or "")
+            if order.status.is_final and (pair is None or pair.is_final):
+                del self.orders[name]
+                return
+
+    def _order_moved(self, record: OrderMoved) -> None:
+        order = self.orders[record.client_order_id]
+        believed = order.filled_lots
+        if may_move(order.status, record.status):
+            order.status = record.status
+            order.code = record.code
+            order.detail = record.detail
+            order.moved_wire_ns = record.wire_ns
+        order.venue_order_id = record.venue_order_id or order.venue_order_id
+        if record.filled_lots > order.told_lots:
+            order.told_lots = record.filled_lots
+            order.told_px = record.avg_px or order.told_px
+        self._believe(order, order.filled_lots - believed, record.wire_ns)
+
+    def _believe(self, order: OrderState, more_lots: int, wire_ns: int) -> None:
+        """Carry an increase of an order's believed fill into the position and the pair's leg."""
+        if not more_lots:
+            return
+        signed = more_lots * order.prepared.side.sign
+        position = self._position(order.key)
+        position.book.lots += signed
+        self._settle_foreign(position)
+        pair = self.pairs.get(order.prepared.pair_id or "")
+        leg = pair.leg(order.prepared.venue) if pair else None
+        if pair is not None and leg is not None:
+            leg.book.lots += signed
+            _track(pair, wire_ns)
+
+    def _fill(self, record: FillRecorded) -> None:
+        fill = record.fill
+        if self.has_trade(fill.venue, fill.trade_id):
+            return
+        _remember(self.trades.setdefault(fill.venue, {}), fill.trade_id, TRADES_KEPT)
+        self.newest_fill_ns[fill.venue] = max(fill.ts_ns, self.newest_fill_ns.get(fill.venue, 0))
+        key = (fill.venue, fill.symbol)
+        position = self._position(key)
+        lot_size = self.contracts[key].lot_size
+        signed = fill.lots * fill.side.sign
+        position.book.book(signed, fill.px, fill.fee_usd, lot_size)
+        order = self.orders.get(fill.client_order_id) if fill.client_order_id else None
+        if order is None:
+            position.book.lots += signed
+            self._settle_foreign(position)
+            self._attribute(fill, record.wire_ns)
+            return
+        believed = order.filled_lots
+        order.fill_lots += fill.lots
+        order.fill_px_lots += fill.lots * fill.px
+        order.fee_usd += fill.fee_usd
+        pair = self.pairs.get(order.prepared.pair_id or "")
+        leg = pair.leg(fill.venue) if pair else None
+        self._believe(order, order.filled_lots - believed, record.wire_ns)
+        if pair is None or leg is None:
+            self._attribute(fill, record.wire_ns)
+        else:
+            self.net_usd += leg.book.book(signed, fill.px, fill.fee_usd, lot_size)
+
+    def _attribute(self, fill: Fill, wire_ns: int) -> None:
+        """A fill outside any pair that reduces a live pair's leg belongs to that leg (liquidation, flatten, by hand)."""
+        left = fill.lots
+        for pair in self.live_pairs():
+            leg = pair.leg(fill.venue)
+            if pair.symbol != fill.symbol or leg is None or leg.lots * fill.side.sign >= 0 or not left:
+                continue
+            part = min(left, abs(leg.lots))
+            left -= part
+            leg.book.lots += part * fill.side.sign
+            self.net_usd += leg.book.book(
+                part * fill.side.sign, fill.px, fill.fee_usd * part / fill.lots, leg.lot_size
+            )
+            _track(pair, wire_ns)
+
+    def _adopt(self, record: PositionAdopted) -> None:
+        """The venue's word replaces ours; what it took away from live legs is taken from them, at their entry price."""
+        key = (record.venue, record.symbol)
+        position = self._position(key)
+        change = record.lots - position.book.lots
+        position.book.lots = record.lots
+        position.book.booked_lots += change
+        position.foreign = record.foreign and record.lots != 0
+        position.why = record.why
+        for pair in self.live_pairs():
+            leg = pair.leg(record.venue)
+            if pair.symbol != record.symbol or leg is None or leg.lots * change >= 0:
+                continue
+            part = min(abs(change), abs(leg.lots)) * (1 if change > 0 else -1)
+            change -= part
+            leg.book.lots += part
+            leg.book.booked_lots += part
+            _track(pair, record.wire_ns)
+
+    def _freeze(self, record: Frozen) -> None:
+        self.frozen[(record.venue, record.symbol)] = record.reason
+
+    def _unfreeze(self, record: Unfrozen) -> None:
+        self.frozen.pop((record.venue, record.symbol), None)
+
+    def _trading(self, record: TradingStateSet) -> None:
+        self.trading_state = record.state
+        self.state_reason = record.reason
+
+    def _funding(self, record: FundingRecorded) -> None:
+        if self.has_payment(record.venue, record.payment_id):
+            return
+        _remember(self.payments.setdefault(record.venue, {}), record.payment_id, PAYMENTS_KEPT)
+        self.newest_funding_ns[record.venue] = max(record.ts_ns, self.newest_funding_ns.get(record.venue, 0))
+        self._position((record.venue, record.symbol)).book.funding_usd += record.amount_usd
+        for pair in self.pairs.values():
+            leg = pair.leg(record.venue)
+            held = pair.plan.wire_ns <= record.ts_ns and (not pair.ended_wire_ns or record.ts_ns <= pair.ended_wire_ns)
+            if pair.symbol == record.symbol and leg is not None and held and pair.opened_calendar_ns:
+                leg.book.funding_usd += record.amount_usd
+                self.net_usd += record.amount_usd
+                return
+
+    def _unhedged(self, record: UnhedgedMeasured) -> None:
+        pair = self.pairs[record.pair_id]
+        pair.tolerated_qty = pair.imbalance_qty
+        pair.diverged_wire_ns = pair.matched_wire_ns = 0
+        pair.diverged_qty = ZERO
+        self.unhedged_max_ns = max(self.unhedged_max_ns, record.duration_ns)
+        self.unhedged_episodes += 1
+
+    def _position(self, key: Key) -> PositionState:
+        position = self.positions.get(key)
+        if position is None:
+            position = self.positions[key] = PositionState()
+        return position
+
+    @staticmethod
+    def _settle_foreign(position: PositionState) -> None:
+        if position.book.lots == 0:
+            position.foreign = False
+
+
+def _track(pair: PairBook, wire_ns: int) -> None:
+    """Start, widen or end the pair's episode of differing legs."""
+    off = abs(pair.imbalance_qty - pair.tolerated_qty)
+    if off == 0:
+        if pair.diverged_wire_ns and not pair.matched_wire_ns:
+            pair.matched_wire_ns = wire_ns
+        return
+    pair.matched_wire_ns = 0
+    pair.diverged_wire_ns = pair.diverged_wire_ns or wire_ns
+    pair.diverged_qty = max(pair.diverged_qty, off)
+
+
+def _remember(seen: dict[str, None], name: str, bound: int) -> None:
+    seen[name] = None
+    if len(seen) > bound:
+        del seen[next(iter(seen))]
+
+
+_HANDLERS: dict[type, Callable[[State, Any], None]] = {
+    EpochStarted: State._epoch,
+    NonceBlock: State._nonces,
+    InstrumentSeen: State._instrument,
+    CommandTaken: State._command,
+    CommandAnswered: State._answer,
+    PairPlanned: State._pair_planned,
+    PairMoved: State._pair_moved,
+    OrderPrepared: State._order_prepared,
+    OrderMoved: State._order_moved,
+    FillRecorded: State._fill,
+    PositionAdopted: State._adopt,
+    Frozen: State._freeze,
+    Unfrozen: State._unfreeze,
+    TradingStateSet: State._trading,
+    FundingRecorded: State._funding,
+    UnhedgedMeasured: State._unhedged,
+}
