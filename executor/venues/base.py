@@ -13,14 +13,36 @@ of a pair are on the wire before either answer is awaited; the future it returns
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import Callable
 from decimal import Decimal
 from typing import Protocol
 
 import msgspec
 
+from core.clock import Clock
+from core.log import Log
+from core.settings import VenueConfig
 from core.types import Balance, Fill, Instrument, OrderStatus, Position, Side, TimeInForce, Venue
+from executor.keyring import Keyring
+from executor.nonces import NonceSource
 from executor.outcome import Outcome
+
+
+class Equipment(msgspec.Struct, frozen=True, kw_only=True):
+    """What `Gateway(equipment)` is built from. `symbols`: canonical ones of this run, empty = all.
+
+    `nonces` gives the one source of a signer: (signer_id, nanoseconds per nonce step) -> NonceSource.
+    """
+
+    venue: Venue
+    settings: VenueConfig
+    symbols: tuple[str, ...]
+    keyring: Keyring
+    clock: Clock
+    log: Log
+    rng: random.Random
+    nonces: Callable[[str, int], NonceSource]
 
 
 class OrderRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -145,6 +167,9 @@ class OrderGateway(Protocol):
 
     account_id: str
     """The account traded (public address): names the lock and tags client order ids."""
+
+    nonces: NonceSource
+    """The source of `signer_id`: the engine takes order nonces from it, the gateway those of its own signed reads."""
 
     async def start(self, sink: EventSink) -> None:
         """Load instruments, open warm connections and the private stream. Returns when order entry is ready; keeps
