@@ -58,10 +58,14 @@ def stated(status: OrderStatus, filled: int) -> VenueOrder:
 
 def rule(what: OrderState, now: int = AFTER, **evidence: Any) -> tuple[OrderStatus, int, str] | None:
     ruling: Ruling | None = judge(what, Evidence(**evidence), now, BOUND, GRACE)
-    return ruling and (ruling.verdict.status, ruling.verdict.filled_lots, ruling.source)
+    return (ruling.verdict.status, ruling.verdict.filled_lots, ruling.source) if ruling else None
 
 
-LATE = {"found": NotFound(definitive=False), "asked_wire_ns": BOUND + 1, "fills_read_wire_ns": BOUND + 1}
+LATE: dict[str, Any] = {
+    "found": NotFound(definitive=False),
+    "asked_wire_ns": BOUND + 1,
+    "fills_read_wire_ns": BOUND + 1,
+}
 
 
 def test_no_evidence_proves_nothing_however_late() -> None:
