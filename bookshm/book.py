@@ -17,6 +17,8 @@ is stored in one piece and means something alone.
 
 from __future__ import annotations
 
+import struct
+
 import msgspec
 
 from bookshm import layout as at
@@ -32,7 +34,7 @@ from core.types import FundingKind, FundingRate, Instrument, QuoteFlag, Venue
 
 __all__ = ["BookReader", "BookWriter", "Follower"]
 
-_PACK_QUOTE = at.QUOTE_BODY.pack
+_PACK_QUOTE = at.QUOTE.pack
 _EXECUTABLE = int(QuoteFlag.EXECUTABLE)
 _encoder = msgspec.msgpack.Encoder(decimal_format="string")
 
@@ -50,8 +52,8 @@ class BookWriter:
         self._rows: list[Instrument] = []
         self._quote_next: list[int] = []  # next stamp of each slot's quote line
         self._ringer = BellRinger(run)
-        self._quote_lines = self._layout.lines[at.K_QUOTE]
-        self._ring = self._layout.ring
+        self._quote_lines: tuple[list[memoryview[int]], list[memoryview[int]]] = ([], [])  # by buffer, by slot
+        self._ring_at = self._layout.ring.records_at
         self._ring_mask = ring_records - 1
         self._ring_next = 1
         self._lock = WriterLock(run.books / f".{venue}.lock", f"feed-{venue}")
@@ -105,26 +107,31 @@ class BookWriter:
         The ring's steps are RingWriter.append's, written out here: this is the hottest path of a feed.
         """
         now_ns = self._mono_ns()
-        delta_ns = now_ns - local_mono_ns
-        if not 0 <= delta_ns <= at.MAX_DELTA_NS:
-            delta_ns = at.MAX_DELTA_NS
         stamp = self._quote_next[slot]
-        body = _PACK_QUOTE(bid_px, bid_qty, ask_px, ask_qty, exch_ts_ns, local_mono_ns, delta_ns, slot, flags)
-        words = self._words
-        view = self._view
-        line = self._quote_lines + (slot << 7 | (stamp & 1) << 6)
-        words[line >> 3] = stamp
-        view[line + 8 : line + 64] = body
+        delta_ns = now_ns - local_mono_ns
+        try:
+            line = _PACK_QUOTE(
+                stamp, bid_px, bid_qty, ask_px, ask_qty, exch_ts_ns, local_mono_ns, delta_ns, slot, flags
+            )
+        except struct.error:
+            invariant(not 0 <= delta_ns <= at.MAX_DELTA_NS, f"unfit for a quote line: slot {slot}, flags {flags}")
+            line = _PACK_QUOTE(
+                stamp, bid_px, bid_qty, ask_px, ask_qty, exch_ts_ns, local_mono_ns, at.MAX_DELTA_NS, slot, flags
+            )
+        self._quote_lines[stamp & 1][slot][:] = line
         self._quote_stamps[slot] = stamp
         self._quote_next[slot] = stamp + 1
 
         n = self._ring_next
-        record = self._ring + ((n - 1 & self._ring_mask) << 6)
-        words[record >> 3] = 0
-        view[record + 8 : record + 64] = body
-        words[record >> 3] = n
-        words[at.W_CURSOR] = n
+        index = n & self._ring_mask
+        record = self._ring_at + (index << 6)
+        ring_stamps = self._ring_stamps
+        ring_stamps[index] = 0
+        self._view[record : record + 64] = line
+        ring_stamps[index] = n
         self._ring_next = n + 1
+        words = self._words
+        words[at.W_CURSOR] = n
         words[at.W_HEARTBEAT] = now_ns
 
     def publish_mark(
@@ -193,12 +200,13 @@ class BookWriter:
         """The segment under the lock just taken; former rows first, so that slots keep their meaning."""
         layout = self._layout
         former = _former_rows(run, venue, clock)
-        params = (layout.capacity, layout.records)
+        params = (layout.capacity, layout.ring.records)
         self._segment = open_writer(run.books / venue, at.BOOK_HASH, layout.size, params, venue)
         self._words = self._segment.words
         self._view = self._segment.view
         self._epoch_bits = self._words[at.W_EPOCH] << at.EPOCH_SHIFT
         self._ring_next = self._words[at.W_CURSOR] + 1
+        self._ring_stamps = self._words[layout.ring.stamps_w : layout.ring.stamps_w + layout.ring.records]
         first = layout.stamps_w[at.K_QUOTE]
         self._quote_stamps: memoryview[int] = self._words[first : first + layout.capacity]
         for word in range(layout.sockets_w, layout.symbols_w + layout.capacity):
@@ -211,8 +219,7 @@ class BookWriter:
         self._require_slot(slot)
         word = self._layout.stamps_w[kind] + slot
         stamp = self._epoch_bits | ((self._words[word] & at.COUNT_MASK) + 1)
-        size = at.LINE_BYTES[kind]
-        line = self._layout.lines[kind] + (2 * slot + (stamp & 1)) * size
+        line = self._layout.buffers(kind, slot)[stamp & 1]
         self._view[line : line + len(body)] = body
         self._words[word] = stamp
 
@@ -221,6 +228,8 @@ class BookWriter:
         self._by_venue_symbol[instrument.venue_symbol] = slot
         count = self._quote_stamps[slot] & at.COUNT_MASK
         self._quote_next.append(self._epoch_bits | (count + 1))
+        for lines, line in zip(self._quote_lines, self._layout.buffers(at.K_QUOTE, slot), strict=True):
+            lines.append(self._view[line : line + at.QUOTE_BYTES])
         self._write_row(slot, instrument)
         if self._words[at.W_USED] <= slot:
             self._words[at.W_USED] = slot + 1

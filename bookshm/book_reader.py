@@ -22,8 +22,7 @@ from core.errors import InvariantError
 from core.roster import SPEC, Proof
 from core.types import Busy, Down, FundingKind, FundingRate, Instrument, Liquidity, MarkPrice, Quote, Stale, Venue
 
-_ATTEMPTS = range(TRIES)
-_UNPACK_QUOTE = at.QUOTE.unpack_from
+_UNPACK_QUOTE = at.QUOTE.unpack
 _new_quote = tuple.__new__
 _decoder = msgspec.msgpack.Decoder(Instrument)
 _NO_WRITER = "no writer yet"
@@ -90,13 +89,17 @@ class BookReader:
         `quote`. None if there is no segment or no record, or if the writer won all TRIES races."""
         if self._segment is None and not self._attach():
             return None
-        stamps = self._quote_stamps
-        for _ in _ATTEMPTS:
-            stamp = stamps[slot]
-            raw: RawQuote = _UNPACK_QUOTE(self._view, self._quote_lines + (slot << 7 | (stamp & 1) << 6))
-            if stamps[slot] == stamp:
-                return raw if stamp else None
-        return None
+        stamps, lines = self._quote_stamps, self._quote_lines
+        stamp = stamps[slot]
+        raw: RawQuote = _UNPACK_QUOTE(lines[stamp & 1][slot])
+        if stamps[slot] != stamp or not stamp:
+            for _ in range(TRIES - 1):
+                stamp = stamps[slot]
+                raw = _UNPACK_QUOTE(lines[stamp & 1][slot])
+                if stamps[slot] == stamp:
+                    return raw if stamp else None
+            return None
+        return raw
 
     def mark(self, slot: int) -> MarkPrice | Down | Busy:
         """Mark, index, open interest, volume, with their own receive time; the caller judges their age."""
@@ -211,11 +214,11 @@ class BookReader:
         """(stamp, copy of the line); stamp 0 = never written, -1 = no consistent copy within the bound."""
         word = self._layout.stamps_w[kind] + slot
         size = at.LINE_BYTES[kind]
-        base = self._layout.lines[kind] + 2 * slot * size
+        buffers = self._layout.buffers(kind, slot)
         words, view = segment.words, segment.view
         for _ in range(TRIES):
             stamp = words[word]
-            start = base + (stamp & 1) * size
+            start = buffers[stamp & 1]
             body = bytes(view[start : start + size])
             if words[word] == stamp:
                 return stamp, body
@@ -282,9 +285,11 @@ class BookReader:
         self._layout = layout = at.BookLayout(segment.words[at.W_CAPACITY], segment.words[at.W_RECORDS])
         self._first_stamp = layout.stamps_w[at.K_QUOTE] * at.WORD
         self._words = segment.words
-        self._view = segment.view
         self._quote_stamps = segment.words[layout.stamps_w[at.K_QUOTE] :][: layout.capacity]
-        self._quote_lines = layout.lines[at.K_QUOTE]
+        lines = [layout.buffers(at.K_QUOTE, slot) for slot in range(layout.capacity)]
+        self._quote_lines = tuple(
+            [segment.view[pair[buffer] : pair[buffer] + at.QUOTE_BYTES] for pair in lines] for buffer in (0, 1)
+        )
         self._socket_of_w, self._sockets_w, self._symbols_w = layout.socket_of_w, layout.sockets_w, layout.symbols_w
         self._find_changed = None
         self._rows_seen = b""

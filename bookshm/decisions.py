@@ -31,7 +31,7 @@ class DecisionWriter:
         except BaseException:
             self._lock.close()
             raise
-        self._ring = RingWriter(self._segment, layout.ring, at.DECISION_BYTES, records)
+        self._ring = RingWriter(self._segment, layout.ring)
         self._segment.set_state(at.UP, "")
 
     def write(self, decision: Decision) -> int:
@@ -87,8 +87,7 @@ class DecisionReader:
 
     @staticmethod
     def _ring(segment: Segment, following: int) -> RingReader:
-        layout = at.DecisionLayout(segment.words[at.W_RECORDS])
-        return RingReader(segment, layout.ring, at.DECISION_BYTES, layout.records, following)
+        return RingReader(segment, at.DecisionLayout(segment.words[at.W_RECORDS]).ring, following)
 
 
 def strategies(run: RunDir | Path) -> list[str]:

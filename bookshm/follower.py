@@ -25,8 +25,7 @@ class Follower:
 
     def poll(self, limit: int) -> list[tuple[int, Quote]] | Lapped:
         """At most `limit` quotes as (slot, quote), oldest first; [] if there is none; Lapped(n) once when exactly n records
-        were overwritten before they could be read. `age_ns` is that of the quote's own frame, `sequence` the number of the
-        record in the ring."""
+        were overwritten before they could be read. `age_ns` is that of the quote's own frame."""
         if self._ring is None:
             self._attach(following=1)
             if self._ring is None:
@@ -38,12 +37,12 @@ class Follower:
             self._look_for_successor()
             return []
         now_ns = self._mono_ns()
-        unpack = at.QUOTE_BODY.unpack
+        unpack = at.QUOTE.unpack
         out: list[tuple[int, Quote]] = []
-        for number, payload in got:
-            bid_px, bid_qty, ask_px, ask_qty, exch_ts_ns, local_ns, _, slot, flags = unpack(payload)
-            age_ns = now_ns - local_ns
-            out.append((slot, Quote(bid_px, bid_qty, ask_px, ask_qty, exch_ts_ns, local_ns, number, flags, age_ns)))
+        for _, record in got:
+            stamp, bid_px, bid_qty, ask_px, ask_qty, exch_ts_ns, local_ns, _, slot, flags = unpack(record)
+            sequence, age_ns = stamp & at.COUNT_MASK, now_ns - local_ns
+            out.append((slot, Quote(bid_px, bid_qty, ask_px, ask_qty, exch_ts_ns, local_ns, sequence, flags, age_ns)))
         return out
 
     def _look_for_successor(self) -> None:
@@ -62,4 +61,4 @@ class Follower:
             return
         layout = at.BookLayout(segment.words[at.W_CAPACITY], segment.words[at.W_RECORDS])
         self._segment = segment
-        self._ring = RingReader(segment, layout.ring, at.QUOTE_BYTES, layout.records, following)
+        self._ring = RingReader(segment, layout.ring, following)

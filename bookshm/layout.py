@@ -11,9 +11,10 @@
     book        stamps   quote[cap] mark[cap] estimate[cap] settled[cap] liquidity[cap] instrument[cap]   u64 each
                 proofs   socket[64]  socket_of[cap]  symbol[cap]                                          u64 each
                 lines    for each kind in the same order: cap x (buffer 0, buffer 1)
-                ring     records x 64 bytes
+                ring     stamp[records] u64, then records x 64 bytes: copies of the quote lines
 
-    decisions   ring     records x 1024 bytes        account   page 0, page 1: u64 length, MessagePack
+    decisions   ring     stamp[records] u64, then records x 1024 bytes
+    account     page 0, page 1: u64 length, MessagePack
     counters    cells[16 x cap] f64, then cap x 512 bytes of series descriptions
 
 Words 0 to 5 and the header's size never move, in any version: a writer of another version must be able to mark an old
@@ -72,7 +73,6 @@ EPOCH_SHIFT: Final = 40
 COUNT_MASK: Final = (1 << EPOCH_SHIFT) - 1
 
 QUOTE: Final = struct.Struct("@Q4d2qIHH")  # stamp bid bid_qty ask ask_qty exch_ts_ns local_mono_ns delta_ns slot flags
-QUOTE_BODY: Final = struct.Struct("@4d2qIHH")  # the same without its stamp, which goes in by item assignment
 MARK: Final = struct.Struct("@4d2q")  # mark index open_interest volume_24h_usd exch_ts_ns local_mono_ns
 FUNDING: Final = struct.Struct("@d3qH86s")  # rate interval_s next_funding_ts_ns local_mono_ns, source: length, text
 LIQUIDITY: Final = struct.Struct("@3dq")  # size_usd buy_px sell_px local_mono_ns
@@ -104,14 +104,26 @@ SERIES_BYTES: Final = 512
 SERIES_PREFIX: Final = struct.Struct("@IHH")  # first cell, cells, length of the JSON that follows
 
 
+class RingLayout:
+    """Where a ring stands that begins at byte `start`: its stamps, then its records."""
+
+    __slots__ = ("end", "record_bytes", "records", "records_at", "stamps_w")
+
+    def __init__(self, start: int, record_bytes: int, records: int) -> None:
+        self.record_bytes = record_bytes
+        self.records = records
+        self.stamps_w = start // WORD
+        self.records_at = _align(start + records * WORD)
+        self.end = self.records_at + records * record_bytes
+
+
 class BookLayout:
     """Where everything of a book stands, for `capacity` slots and `records` ring records. Offsets in bytes, `_w` in words."""
 
-    __slots__ = ("capacity", "lines", "records", "ring", "size", "socket_of_w", "sockets_w", "stamps_w", "symbols_w")
+    __slots__ = ("capacity", "lines", "ring", "size", "socket_of_w", "sockets_w", "stamps_w", "symbols_w")
 
     def __init__(self, capacity: int, records: int) -> None:
         self.capacity = capacity
-        self.records = records
         word = HEADER_BYTES // WORD
         self.stamps_w = tuple(word + kind * capacity for kind in range(len(LINE_BYTES)))
         self.sockets_w = word + len(LINE_BYTES) * capacity
@@ -123,19 +135,23 @@ class BookLayout:
             lines.append(offset)
             offset += capacity * 2 * size
         self.lines = tuple(lines)
-        self.ring = _align(offset)
-        self.size = _align(self.ring + records * QUOTE_BYTES, 4096)
+        self.ring = RingLayout(_align(offset), QUOTE_BYTES, records)
+        self.size = _align(self.ring.end, 4096)
+
+    def buffers(self, kind: int, slot: int) -> tuple[int, int]:
+        """Where the two buffers of one line begin; a stamp's lowest bit says which one it means."""
+        first = self.lines[kind] + 2 * slot * LINE_BYTES[kind]
+        return first, first + LINE_BYTES[kind]
 
 
 class DecisionLayout:
     """A ring of encoded decisions."""
 
-    __slots__ = ("records", "ring", "size")
+    __slots__ = ("ring", "size")
 
     def __init__(self, records: int) -> None:
-        self.records = records
-        self.ring = HEADER_BYTES
-        self.size = _align(self.ring + records * DECISION_BYTES, 4096)
+        self.ring = RingLayout(HEADER_BYTES, DECISION_BYTES, records)
+        self.size = _align(self.ring.end, 4096)
 
 
 class AccountLayout:
@@ -188,12 +204,12 @@ COUNTERS_HASH: Final = _hash("counters", CELLS_PER_SERIES, SERIES_BYTES, SERIES_
 
 # What the map above claims, checked when it is loaded: one condition each.
 for _claim, _holds in {
-    "a quote line is 64 bytes": QUOTE.size == QUOTE_BYTES == WORD + QUOTE_BODY.size,
+    "a quote line is 64 bytes": QUOTE.size == QUOTE_BYTES,
     "a mark fits its line": MARK.size <= MARK_BYTES,
     "a funding line is 128 bytes at most": FUNDING.size <= FUNDING_BYTES,
     "liquidity fits its line": LIQUIDITY.size <= LIQUIDITY_BYTES,
     "an instrument fits its row": INSTRUMENT.size <= INSTRUMENT_BYTES,
-    "a decision fits its record": WORD + DECISION_PREFIX.size + MAX_DECISION_BYTES <= DECISION_BYTES,
+    "a decision fits its record": DECISION_PREFIX.size + MAX_DECISION_BYTES <= DECISION_BYTES,
     "the status buffers end before the name": STATUS_OFFSET + 2 * STATUS_BYTES <= NAME_OFFSET,
     "lines keep words aligned": all(size % WORD == 0 for size in LINE_BYTES),
 }.items():
