@@ -7,11 +7,11 @@ import sys
 
 from bookshm.account_page import AccountPageReader
 from bookshm.bell import Bell
-from bookshm.book import BookReader
+from bookshm.book_reader import BookReader
 from bookshm.counters import CountersWriter
 from bookshm.decisions import DecisionWriter
 from bookshm.run import RunDir
-from core.client import CommandClient
+from core.client import ExecutorClient
 from core.clock import NS_PER_MS, NS_PER_S, SystemClock
 from core.config import Loaded, load
 from core.errors import ConfigError
@@ -69,7 +69,7 @@ def build_scalp(loaded: Loaded, run: RunDir, log: Log) -> SyncAgent:
         strategy=Scalp(scalp, config.risk, config.execution, {name: _terms(loaded, name) for name in names}),
         view=MarketView(readers, config.feeds.symbols),
         account_page=AccountPageReader(run),
-        client=CommandClient(loaded.executor_socket, "scalp", clock),
+        client=ExecutorClient(loaded.executor_socket, "scalp", clock),
         bell=Bell(run, "strategy-scalp"),
         decisions=DecisionWriter(run, "scalp", config.books.decision_records),
         counters=CountersWriter(run, "strategy-scalp", clock, 256),

@@ -21,7 +21,7 @@ from bookshm.bell import Bell
 from bookshm.counters import CountersWriter
 from bookshm.decisions import DecisionWriter
 from core.account import AccountSnapshot
-from core.client import CommandClient
+from core.client import ExecutorClient
 from core.clock import NS_PER_MS, NS_PER_S, Clock
 from core.decisions import Action, Decision
 from core.log import Log
@@ -57,7 +57,7 @@ class StrategyAgent:
         strategy: Strategy,
         view: MarketView,
         account_page: AccountPageReader,
-        client: CommandClient,
+        client: ExecutorClient,
         bell: Bell,
         decisions: DecisionWriter,
         counters: CountersWriter,
@@ -86,10 +86,10 @@ class StrategyAgent:
         self._in_flight: dict[int, Intent] = {}
         self._best_dev_bps = -1e9
         self._counters = counters
-        self._turns = counters.counter("strategy_turns", {"strategy": strategy.name})
-        self._opens = counters.counter("strategy_opens_sent", {"strategy": strategy.name})
-        self._closes = counters.counter("strategy_closes_sent", {"strategy": strategy.name})
-        self._denied = counters.counter("strategy_commands_denied", {"strategy": strategy.name})
+        self._turns = counters.counter("strategy_turns_total", {"strategy": strategy.name})
+        self._opens = counters.counter("strategy_opens_sent_total", {"strategy": strategy.name})
+        self._closes = counters.counter("strategy_closes_sent_total", {"strategy": strategy.name})
+        self._denied = counters.counter("strategy_commands_denied_total", {"strategy": strategy.name})
         self._connected = counters.gauge("strategy_executor_connected", {"strategy": strategy.name})
         self._decide = counters.histogram("strategy_decide_seconds", {"strategy": strategy.name}, _HOP_BUCKETS)
         self._epoll = select.epoll()
@@ -236,7 +236,7 @@ class StrategyAgent:
             return
         self._unregister_client()
         self._in_flight.clear()
-        if self._client.connect():
+        if self._client.try_connect():
             self._registered_fd = self._client.fileno()
             self._epoll.register(self._registered_fd, select.EPOLLIN)
             self._log.info("executor_connected")

@@ -13,7 +13,7 @@ from core.types import Instrument, ReadResult, Venue
 
 
 class MarketReader(Protocol):
-    """What a strategy needs of one venue's book; bookshm.book.BookReader is the live one."""
+    """What a strategy needs of one venue's book; bookshm.book_reader.BookReader is the live one."""
 
     def instruments(self) -> dict[str, tuple[int, Instrument]]: ...
     def quote(self, slot: int) -> ReadResult: ...

@@ -1,0 +1,40 @@
+# Tandem. The two commands a newcomer needs are `make run` and `make test`; `make help` lists the rest.
+
+PYTHON ?= python3.11
+ENV ?= sandbox
+BIN := .venv/bin
+TANDEM := $(BIN)/tandem --config config/$(ENV).toml
+
+.PHONY: help run stop flatten setup test check bench clean
+
+help: ## this list
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | awk -F'|' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+run: setup ## install, start everything in the sandbox environment, wait until ready, show the status
+	@$(TANDEM) up
+
+stop: ## stop every program and supervisord; positions stay hedged at the venues
+	@$(TANDEM) down
+
+flatten: ## emergency close of everything; asks once (FORCE=1 does not ask)
+	@$(TANDEM) flatten $(if $(filter 1,$(FORCE)),--force,)
+
+setup: .venv/.installed ## install into .venv
+
+.venv/.installed: pyproject.toml requirements.lock scripts/setup.sh
+	@PYTHON=$(PYTHON) sh scripts/setup.sh
+	@touch $@
+
+test: setup ## every test
+	@$(BIN)/python -m pytest
+
+check: setup ## ruff and mypy
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+bench: setup ## latencies of every hop, beside peers measured in the same run
+	@$(BIN)/python -m tests.bench
+
+clean: ## remove .venv and caches (never var/, which holds journals)
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache
