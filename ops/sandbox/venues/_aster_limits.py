@@ -20,7 +20,7 @@ _SUBJECTS_MAX = 1024  # IPs or accounts remembered per minute
 class Limits:
     """Counters of the running minute. `charge` raises ApiError 429 or 418."""
 
-    __slots__ = ("_bans", "_banned_until_ms", "_minute", "_orders", "_refused", "_weight", "orders_max", "weight_max")
+    __slots__ = ("_banned_until_ms", "_bans", "_minute", "_orders", "_refused", "_weight", "orders_max", "weight_max")
 
     def __init__(self, weight_max: int = WEIGHT_PER_MIN, orders_max: int = ORDERS_PER_MIN) -> None:
         self.weight_max = weight_max

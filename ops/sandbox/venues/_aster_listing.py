@@ -47,6 +47,10 @@ class Listing(msgspec.Struct, frozen=True, kw_only=True):
         return self.contract.name
 
     @property
+    def book_stream(self) -> str:
+        return f"{self.name.lower()}@bookTicker"
+
+    @property
     def price_precision(self) -> int:
         return decimals(self.contract.tick) + 1
 
@@ -90,7 +94,12 @@ class Listing(msgspec.Struct, frozen=True, kw_only=True):
             "symbolType": 0,
             "channel": "mkt",
             "filters": [
-                {"filterType": "PRICE_FILTER", "minPrice": _text(tick), "maxPrice": _text(self.max_price), "tickSize": _text(tick)},
+                {
+                    "filterType": "PRICE_FILTER",
+                    "minPrice": _text(tick),
+                    "maxPrice": _text(self.max_price),
+                    "tickSize": _text(tick),
+                },
                 {"filterType": "LOT_SIZE", "minQty": _text(lot), "maxQty": _text(self.max_qty), "stepSize": _text(lot)},
                 {
                     "filterType": "MARKET_LOT_SIZE",

@@ -332,9 +332,7 @@ def _which(params: Params) -> tuple[int | None, str | None]:
 
 
 def _either(first: str, second: str) -> ApiError:
-    return ApiError(
-        Code.MANDATORY_MISSING, f"Param '{first}' or '{second}' must be sent, but both were empty/null!"
-    )
+    return ApiError(Code.MANDATORY_MISSING, f"Param '{first}' or '{second}' must be sent, but both were empty/null!")
 
 
 def _json_list(params: Params, name: str, item: type[Item]) -> list[Item]:

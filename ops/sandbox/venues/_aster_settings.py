@@ -20,6 +20,7 @@ BUILDER = "aster.builder."
 AGENT = "aster.agent."
 COUNTDOWN = "aster.countdown."
 LISTEN_KEY = "aster.listen_key"
+UNDEPOSITED = "aster.undeposited"
 DEFAULT_STP = "EXPIRE_MAKER"
 FOREVER_MS = 4_133_404_800_000  # an agent seeded with the account
 
@@ -63,6 +64,13 @@ class Settings:
 
     def set_stp_mode(self, user: Address, mode: str) -> None:
         self._exchange.set_extra(user, STP, mode)
+
+    def deposited(self, user: Address) -> bool:
+        """Whether the wallet ever put money in: without it no business endpoint answers (-5050)."""
+        return self._exchange.account(user) is not None and self._read(user, UNDEPOSITED) is None
+
+    def set_deposited(self, user: Address, done: bool) -> None:
+        self._exchange.set_extra(user, UNDEPOSITED, None if done else "true")
 
     # -- agents and builders ----------------------------------------------------------------------------------------
 

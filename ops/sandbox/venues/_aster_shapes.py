@@ -18,18 +18,18 @@ from ops.sandbox.model import CancelReason, Fill, Order, OrderState, Reject
 TIME_IN_FORCE = {TimeInForce.GTC: "GTC", TimeInForce.IOC: "IOC", TimeInForce.POST_ONLY: "GTX"}
 SIDE = {Side.BUY: "BUY", Side.SELL: "SELL"}
 LIQUIDATION_PREFIX = "autoclose-"
-_EIGHT = Decimal("0.00000001")
+EIGHT = Decimal("0.00000001")
 _ASKED_FOR = frozenset((CancelReason.USER, CancelReason.SCHEDULED))
 
 
 def money(value: Decimal) -> str:
     """A USDT amount with eight decimals ("23.72469206")."""
-    return format(value.quantize(_EIGHT, ROUND_HALF_EVEN) + 0, "f")
+    return format(value.quantize(EIGHT, ROUND_HALF_EVEN) + 0, "f")
 
 
 def average(value: Decimal) -> str:
     """An average price: at least the venue's five decimals ("0.00000"), never rounded to fewer than eight."""
-    text = plain(value.quantize(_EIGHT, ROUND_HALF_EVEN))
+    text = plain(value.quantize(EIGHT, ROUND_HALF_EVEN))
     whole, _, digits = text.partition(".")
     return f"{whole}.{digits.ljust(5, '0')}"
 

@@ -101,7 +101,10 @@ def check_filters(ticket: Ticket, mark: Decimal, best_opposite: Decimal | None) 
         band = ticket.listing.band_px(ticket.side, mark)
         if (best_opposite - band) * ticket.side.sign > 0:
             raise ApiError(Code.MARKET_BEYOND_BAND)
-    if not ticket.reduce_only and ticket.qty * (mark if ticket.px is None else ticket.px) < ticket.listing.contract.min_notional:
+    if (
+        not ticket.reduce_only
+        and ticket.qty * (mark if ticket.px is None else ticket.px) < ticket.listing.contract.min_notional
+    ):
         raise ApiError(Code.MIN_NOTIONAL)
 
 
