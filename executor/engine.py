@@ -17,185 +17,286 @@ Refused: a task per order (two legs would be an await apart), and a retry inside
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import Callable, Mapping, Sequence
-from decimal import Decimal
-from typing import Protocol
 
-from core.clock import Clock
-from core.config import Loaded
-from core.ids import CommandId
-from core.latch import HaltLatch
-from core.log import Log
-from core.messages import AnyReport, DenyReason
-from core.types import Fill, Instrument, OrderStatus, Quote, ReadResult, TradingState, Venue
-from executor.desk import Desk
-from executor.orders import Draft
-from executor.outcome import Outcome
-from executor.records import AnyRecord
-from executor.state import Key, OrderState, PairBook, State
-from executor.venues.base import FundingPayment, PrivateEvent
+from core.clock import NS_PER_MS, NS_PER_S
+from core.errors import VenueError, invariant
+from core.ids import client_order_id, tag16
+from core.roster import SPEC
+from core.types import Down, OrderStatus, Quote, QuoteFlag, ReadResult, TimeInForce, Venue
+from executor.orders import Draft, verdict_of
+from executor.outcome import Accepted, Outcome, Rejected, Unsent
+from executor.records import OrderPrepared
+from executor.registrar import Registrar
+from executor.reports import order_submitted
+from executor.state import Key, OrderState
+from executor.venues.base import (
+    CancelRequest,
+    FillSeen,
+    FundingSeen,
+    OrderGateway,
+    OrderRequest,
+    OrderSeen,
+    PositionSeen,
+    Prepared,
+    PrivateEvent,
+    StreamDown,
+    StreamUp,
+)
+
+END_OVERDUE_NS = 2 * NS_PER_S
+"""Beyond the request's own timeout: an IOC order that has not ended by then is UNKNOWN, whatever its gateway believes."""
 
 
-class Writer(Protocol):
-    """The journal as the engine needs it."""
+ANSWER_GRACE_S = 1.0
+_IN_FLIGHT = (OrderStatus.PREPARED, OrderStatus.SUBMITTED)
 
-    def append(self, record: AnyRecord) -> int: ...
-    def sync(self) -> None: ...
+
+class Engine(Registrar):
+    """See the module text."""
+
+    _order_count = 0
+
     @property
-    def trouble(self) -> str | None: ...
+    def gateways(self) -> Mapping[Venue, OrderGateway]:
+        return {venue: desk.gateway for venue, desk in self.desks.items()}
 
-
-class Books(Protocol):
-    """One venue's shared-memory book (bookshm.book.BookReader)."""
-
-    def slot(self, symbol: str) -> int | None: ...
-    def quote(self, slot: int) -> ReadResult: ...
-
-
-class Meter(Protocol):
-    """Where the engine counts; executor.metrics implements it. Every call is cheap and never raises."""
-
-    def command(self, kind: str) -> None: ...
-    def denied(self, kind: str, reason: DenyReason) -> None: ...
-    def order_sent(self, venue: Venue, purpose: str) -> None: ...
-    def order_outcome(self, venue: Venue, status: OrderStatus, code: str, round_trip_ns: int) -> None: ...
-    def fill(self, venue: Venue, foreign: bool) -> None: ...
-    def duplicate_fill(self, venue: Venue) -> None: ...
-    def late_fill(self, venue: Venue) -> None: ...
-    def command_to_wire(self, duration_ns: int) -> None: ...
-    def unhedged(self, duration_ns: int, notional_usd: Decimal) -> None: ...
-    def repair(self, kind: str) -> None:
-        """`kind`: "complete" | "unwind" | "shrink"."""
-
-
-class Engine:
-    """See the module text. `desks` and `books` have one entry per enabled venue.
-
-    Listeners (set once by main; each is called synchronously after the state has changed):
-      on_pair_order(pair, order)    an order of a live or finished pair moved, or filled late: executor.pairs
-      on_pair_leg(pair, key)        a pair's leg changed without an order of the pair: foreign fill, flatten, adoption
-      on_doubt(order)               an order became UNKNOWN: executor.reconcile resolves it
-      on_hint(venue, why)           something suggests that `venue` should be read again now
-    """
-
-    def __init__(
-        self,
-        loaded: Loaded,
-        clock: Clock,
-        log: Log,
-        state: State,
-        journal: Writer,
-        latch: HaltLatch,
-        desks: Mapping[Venue, Desk],
-        books: Mapping[Venue, Books],
-        meter: Meter,
-    ) -> None:
-        self.loaded = loaded
-        self.config = loaded.config
-        self.clock = clock
-        self.log = log
-        self.state = state
-        self.journal = journal
-        self.latch = latch
-        self.desks = desks
-        self.books = books
-        self.meter = meter
-        self.ready = False  # recovery has finished: commands are accepted
-        self.changes = 0  # grows with every record: the account page is due when it differs from what was written
-        self.flattening: set[Key] = set()  # keys that executor.flatten works on: pairs keep their hands off
-        self.on_pair_order: Callable[[PairBook, OrderState], None]
-        self.on_pair_leg: Callable[[PairBook, Key], None]
-        self.on_doubt: Callable[[OrderState], None]
-        self.on_hint: Callable[[Venue, str], None]
-
-    # ---- what is believed -------------------------------------------------------------------------------------------
-
-    def record(self, record: AnyRecord) -> int:
-        """Journal and apply one fact; returns its sequence. Raises JournalError (nothing applied) when it cannot."""
-        raise NotImplementedError
-
-    def freeze(self, key: Key, reason: str) -> None:
-        """No new exposure on this instrument until `unfreeze`; idempotent."""
-        raise NotImplementedError
-
-    def unfreeze(self, key: Key, reason: str) -> None:
-        raise NotImplementedError
-
-    def set_trading_state(self, state: TradingState, reason: str) -> None:
-        raise NotImplementedError
-
-    def adopt(self, key: Key, lots: int, *, foreign: bool, why: str) -> None:
-        """The venue's position replaces ours (signed lots)."""
-        raise NotImplementedError
-
-    def book_fill(self, fill: Fill) -> bool:
-        """Record a fill seen on the stream or read by REST; False when it was known. Foreign ones raise the alarm."""
-        raise NotImplementedError
-
-    def book_funding(self, payment: FundingPayment) -> bool:
-        raise NotImplementedError
-
-    def move_order(
-        self,
-        client_order_id: str,
-        status: OrderStatus,
-        *,
-        source: str,
-        filled_lots: int = 0,
-        avg_px: Decimal | None = None,
-        venue_order_id: str = "",
-        code: str = "",
-        detail: str = "",
-    ) -> None:
-        """Journal what became of an order (see OrderMoved.source), report it, and let pairs go on. The way in which
-        reconciliation resolves UNKNOWN orders; an instrument frozen for unknown outcomes thaws with its last one."""
-        raise NotImplementedError
+    def recover(self) -> None:
+        """After replay, before anything is read or sent: what a dead process had in flight is UNKNOWN, and frozen."""
+        for order in self.state.open_orders():
+            resting = order.prepared.time_in_force is not TimeInForce.IOC and order.status is OrderStatus.ACCEPTED
+            if order.status is not OrderStatus.UNKNOWN and not resting:
+                self.move_order(
+                    order.client_order_id,
+                    OrderStatus.UNKNOWN,
+                    source="recovery",
+                    detail="the executor ended before the answer",
+                )
 
     # ---- what is sent -----------------------------------------------------------------------------------------------
 
     def send(self, drafts: Sequence[Draft]) -> list[OrderState]:
         """Journal, sign and write all `drafts` to their connections, in this call. Outcomes follow as order moves."""
-        raise NotImplementedError
+        started_ns = self.clock.mono_ns()
+        requests: list[tuple[OrderRequest, int]] = []
+        for leg, draft in enumerate(drafts):
+            requests.append(self._write_ahead(draft, leg))
+        try:
+            prepared = [self.desks[r.instrument.venue].gateway.prepare(r, nonce) for r, nonce in requests]
+        except VenueError as error:
+            for request, _ in requests:
+                self.move_order(
+                    request.client_order_id, OrderStatus.NOT_SENT, source="sent", detail=f"not signed: {error}"
+                )
+            return [self.state.orders[request.client_order_id] for request, _ in requests]
+        return self._write(requests, prepared, started_ns)
 
-    def cancel(self, order: OrderState) -> asyncio.Future[Outcome] | None:
-        """Ask for a cancel; None when the order is final or its venue cannot be asked now. The order's own end arrives
-        as an order move (stream, or the cancel's positive answer)."""
-        raise NotImplementedError
+    def _write_ahead(self, draft: Draft, leg: int) -> tuple[OrderRequest, int]:
+        instrument = draft.instrument
+        venue = instrument.venue
+        invariant(draft.lots > 0 and draft.limit_ticks > 0, f"order of {draft.lots} lots at {draft.limit_ticks} ticks")
+        self._know((venue, instrument.symbol))
+        self._order_count += 1
+        request = OrderRequest(
+            client_order_id=client_order_id(
+                self._account_tags[venue], tag16(draft.strategy), self.state.epoch, self._order_count, leg
+            ),
+            instrument=instrument,
+            side=draft.side,
+            lots=draft.lots,
+            limit_ticks=draft.limit_ticks,
+            time_in_force=draft.time_in_force,
+            reduce_only=draft.reduce_only,
+            expires_wire_ns=self.clock.wire_ns() + SPEC[venue].order_ttl_ms * NS_PER_MS,
+        )
+        nonce = self.desks[venue].gateway.nonces.next()
+        self.record(
+            OrderPrepared(
+                wire_ns=self.clock.wire_ns(),
+                client_order_id=request.client_order_id,
+                command_id=draft.command_id,
+                pair_id=draft.pair_id,
+                strategy=draft.strategy,
+                venue=venue,
+                symbol=instrument.symbol,
+                side=draft.side,
+                lots=draft.lots,
+                limit_ticks=draft.limit_ticks,
+                time_in_force=draft.time_in_force,
+                reduce_only=draft.reduce_only,
+                nonce=nonce,
+                expires_wire_ns=request.expires_wire_ns,
+                purpose=draft.purpose,
+            )
+        )
+        return request, nonce
+
+    def _write(
+        self, requests: list[tuple[OrderRequest, int]], prepared: list[Prepared], started_ns: int
+    ) -> list[OrderState]:
+        """Both legs' bytes leave here, back to back; everything else waits until they have."""
+        futures = [
+            self.desks[request.instrument.venue].gateway.submit(signed)
+            for (request, _), signed in zip(requests, prepared, strict=True)
+        ]
+        sent_ns = self.clock.mono_ns()
+        self.meter.command_to_wire(sent_ns - started_ns)
+        orders = []
+        for (request, _), future in zip(requests, futures, strict=True):
+            name = request.client_order_id
+            order = self.state.orders[name]
+            orders.append(order)
+            self.meter.order_sent(request.instrument.venue, order.prepared.purpose)
+            if order.status is OrderStatus.PREPARED:
+                self.move_order(name, OrderStatus.SUBMITTED, source="sent")
+            self.report(order_submitted(self.state, order), order.prepared.strategy)
+            future.add_done_callback(functools.partial(self._answered, name, sent_ns))
+        return orders
+
+    def _answered(self, name: str, sent_ns: int, future: asyncio.Future[Outcome]) -> None:
+        order = self.state.orders.get(name)
+        if order is None or future.cancelled():
+            return  # cancelled only while the process is ending; recovery treats the order as UNKNOWN
+        verdict = verdict_of(future.result())
+        venue = order.prepared.venue
+        self.meter.order_outcome(venue, verdict.status, verdict.code, self.clock.mono_ns() - sent_ns)
+        resting = order.status is OrderStatus.ACCEPTED and order.prepared.time_in_force is not TimeInForce.IOC
+        if verdict.status is OrderStatus.UNKNOWN and resting:
+            return  # the stream has shown it resting; the lost answer adds nothing
+        self.settle(name, verdict, "answer")
+
+    async def place(self, draft: Draft) -> OrderState | None:
+        """Send one order with priority and wait for its answer. The order as it then stands (final, ACCEPTED or UNKNOWN);
+        None when it could not be sent: no connection, no budget."""
+        gateway = self.desks[draft.instrument.venue].gateway
+        if not gateway.entry_ready or not gateway.may_send(True):
+            return None
+        (order,) = self.send([draft])
+        timeout_s = self.desks[draft.instrument.venue].settings.request_timeout_ms / 1000 + ANSWER_GRACE_S
+        await self._until(lambda: order.status not in _IN_FLIGHT, timeout_s)
+        return order
+
+    async def cancel(self, venue: Venue, request: CancelRequest) -> Outcome:
+        """Ask the venue to cancel, with priority; for orders of ours and for foreign ones."""
+        gateway = self.desks[venue].gateway
+        if not gateway.may_send(True):
+            return Unsent(detail="the request budget is used up")
+        try:
+            prepared = gateway.prepare_cancel(request, gateway.nonces.next())
+        except VenueError as error:
+            return Unsent(detail=f"not signed: {error}")
+        return await gateway.submit(prepared)
+
+    def cancel_order(self, order: OrderState) -> asyncio.Future[Outcome] | None:
+        """Ask for a cancel of an order of ours; None when it is final or its venue cannot be asked now. The order's own end
+        arrives as an order move (stream, or the cancel's positive answer)."""
+        desk = self.desks[order.prepared.venue]
+        instrument = desk.instrument(order.prepared.symbol)
+        if order.status.is_final or instrument is None or not desk.gateway.may_send(True):
+            return None
+        request = CancelRequest(
+            instrument=instrument, client_order_id=order.client_order_id, venue_order_id=order.venue_order_id
+        )
+        try:
+            prepared = desk.gateway.prepare_cancel(request, desk.gateway.nonces.next())
+        except VenueError as error:
+            self.log.warning("cancel_not_signed", client_id=order.client_order_id, detail=str(error))
+            return None
+        future = desk.gateway.submit(prepared)
+        future.add_done_callback(functools.partial(self._cancel_answered, order.client_order_id))
+        return future
+
+    def _cancel_answered(self, name: str, future: asyncio.Future[Outcome]) -> None:
+        order = self.state.orders.get(name)
+        if order is None or future.cancelled():
+            return
+        match future.result():
+            case Accepted(status=OrderStatus.CANCELED, filled_lots=filled_lots):
+                self.move_order(name, OrderStatus.CANCELED, source="answer", filled_lots=filled_lots)
+            case Rejected() as refusal if not order.status.is_final:
+                # gone, but how: filled or cancelled before. The venue's own record of the order decides.
+                self.move_order(name, OrderStatus.UNKNOWN, source="answer", detail=f"cancel refused: {refusal.detail}")
+            case _:
+                pass
 
     async def settled(self, orders: Sequence[OrderState], timeout_s: float) -> bool:
         """Wait until all are final (True), or the timeout passes (False)."""
-        raise NotImplementedError
+        return await self._until(lambda: all(order.status.is_final for order in orders), timeout_s)
+
+    async def _until(self, reached: Callable[[], bool], timeout_s: float) -> bool:
+        try:
+            async with asyncio.timeout(timeout_s):
+                while not reached():
+                    if self._moved is None or self._moved.done():
+                        self._moved = asyncio.get_running_loop().create_future()
+                    await asyncio.shield(self._moved)
+        except TimeoutError:
+            return False
+        return True
+
+    def watch_orders(self) -> None:
+        """Called a few times a second: an order that should have ended long ago is UNKNOWN, whatever its gateway thinks."""
+        wire_ns = self.clock.wire_ns()
+        for order in self.state.open_orders():
+            prepared = order.prepared
+            if order.status is OrderStatus.UNKNOWN:
+                continue
+            if order.status is OrderStatus.ACCEPTED and prepared.time_in_force is not TimeInForce.IOC:
+                continue
+            bound_ns = int(self.desks[prepared.venue].settings.request_timeout_ms) * NS_PER_MS + END_OVERDUE_NS
+            if wire_ns - order.moved_wire_ns > bound_ns:
+                self.move_order(
+                    order.client_order_id,
+                    OrderStatus.UNKNOWN,
+                    source="bound",
+                    detail=f"no end seen ({order.status.value})",
+                )
 
     # ---- what is heard ----------------------------------------------------------------------------------------------
 
     def on_event(self, event: PrivateEvent) -> None:
         """The sink of every gateway."""
-        raise NotImplementedError
+        match event:
+            case FillSeen(fill=fill):
+                self.on_fill(fill)
+            case OrderSeen(venue=venue, order=seen):
+                known = self.state.orders.get(seen.client_order_id or "")
+                if known is None:
+                    self.on_hint(venue, "order without a record of ours")
+                    return
+                self.move_order(
+                    known.client_order_id,
+                    seen.status,
+                    source="stream",
+                    filled_lots=seen.filled_lots,
+                    avg_px=seen.avg_px,
+                    venue_order_id=seen.venue_order_id,
+                )
+            case FundingSeen(payment=payment):
+                self.on_funding(payment)
+            case PositionSeen(position=position):
+                if position.lots != self.state.lots((position.venue, position.symbol)):
+                    self.on_hint(position.venue, f"position of {position.symbol} differs")
+            case StreamUp(venue=venue):
+                self.desks[venue].stream_up = True
+                self.log.info("private_stream_up", venue=venue)
+                self.on_hint(venue, "private stream up")
+            case StreamDown(venue=venue, reason=reason):
+                self.desks[venue].stream_up = False
+                self.log.warning("private_stream_down", venue=venue, reason=reason)
 
     # ---- what others ask --------------------------------------------------------------------------------------------
 
     def quote(self, key: Key) -> ReadResult:
         """The shared-memory quote, canonical; Down when the book lacks the symbol."""
-        raise NotImplementedError
+        book = self.books[key[0]]
+        slot = book.slot(key[1])
+        return Down(f"{key[0]} has no book of {key[1]}") if slot is None else book.quote(slot)
 
     def usable_quote(self, key: Key) -> Quote | None:
         """A quote that may be traded on: fresh, sound, executable."""
-        raise NotImplementedError
-
-    def instrument(self, key: Key) -> Instrument | None:
-        raise NotImplementedError
-
-    def is_ours(self, venue: Venue, client_order_id: str | None) -> bool:
-        """Whether an order carries our prefix and this account's tag (it may still be unknown to the journal)."""
-        raise NotImplementedError
-
-    def report(self, report: AnyReport, client: str) -> None:
-        """Send a report to the sessions of `client` (a strategy's name)."""
-        raise NotImplementedError
-
-    def next_pair_id(self) -> str:
-        raise NotImplementedError
-
-    def answer(self, command_id: CommandId, report: AnyReport, client: str) -> None:
-        """Journal the final report of a command and send it."""
-        raise NotImplementedError
+        quote = self.quote(key)
+        if not isinstance(quote, Quote) or not quote.is_sound:
+            return None
+        return quote if quote.flags & QuoteFlag.EXECUTABLE and not quote.flags & QuoteFlag.DELISTED else None

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from decimal import Decimal
-from typing import Any, TypeAlias
+from typing import Any
 
 import msgspec
 
@@ -25,8 +25,17 @@ from core.errors import invariant
 from core.ids import CommandId
 from core.messages import PairStatus
 from core.types import Fill, OrderStatus, Side, TradingState, Venue
+from executor.holdings import (
+    FINAL_PAIR,
+    CommandState,
+    Key,
+    OrderState,
+    PairBook,
+    PairLeg,
+    PositionState,
+)
 from executor.orders import may_move
-from executor.pnl import ZERO, Book
+from executor.pnl import ZERO
 from executor.records import (
     AnyRecord,
     CleanStop,
@@ -48,150 +57,14 @@ from executor.records import (
     UnhedgedMeasured,
 )
 
+__all__ = ["FINAL_PAIR", "CommandState", "Key", "OrderState", "PairBook", "PairLeg", "PositionState", "State"]
+
 FINAL_ORDERS_KEPT = 4096
 FINAL_PAIRS_KEPT = 256
 COMMANDS_KEPT = 4096
 ANSWERS_KEPT = 4
 TRADES_KEPT = 50_000
 PAYMENTS_KEPT = 10_000
-
-Key: TypeAlias = tuple[Venue, str]
-"""(venue, canonical symbol)."""
-
-FINAL_PAIR = frozenset({PairStatus.CLOSED, PairStatus.ABORTED})
-
-
-class OrderState(msgspec.Struct, kw_only=True):
-    """One order of ours, from its write-ahead record on."""
-
-    prepared: OrderPrepared
-    status: OrderStatus = OrderStatus.PREPARED
-    venue_order_id: str = ""
-    told_lots: int = 0
-    told_px: Decimal | None = None  # average, venue units, as last told
-    fill_lots: int = 0
-    fill_px_lots: Decimal = ZERO  # sum of lots x price of the recorded fills
-    fee_usd: Decimal = ZERO
-    code: str = ""
-    detail: str = ""
-    moved_wire_ns: int = 0
-
-    @property
-    def client_order_id(self) -> str:
-        return self.prepared.client_order_id
-
-    @property
-    def key(self) -> Key:
-        return (self.prepared.venue, self.prepared.symbol)
-
-    @property
-    def filled_lots(self) -> int:
-        """Believed fill, unsigned."""
-        return max(self.told_lots, self.fill_lots)
-
-    @property
-    def leaves_lots(self) -> int:
-        return self.prepared.lots - self.filled_lots
-
-    @property
-    def missing_lots(self) -> int:
-        """Told as filled, but no fill recorded yet."""
-        return max(0, self.told_lots - self.fill_lots)
-
-    @property
-    def avg_px(self) -> Decimal | None:
-        """Average of the recorded fills, else as told (venue units)."""
-        return self.fill_px_lots / self.fill_lots if self.fill_lots else self.told_px
-
-
-class PositionState(msgspec.Struct, kw_only=True):
-    """Our account of one venue position. `foreign`: (part of) it is not ours by any record."""
-
-    book: Book = msgspec.field(default_factory=Book)
-    foreign: bool = False
-    why: str = ""
-
-
-class PairLeg(msgspec.Struct, kw_only=True):
-    """One leg's sub-ledger. `side` is the opening side."""
-
-    venue: Venue
-    side: Side
-    lot_size: Decimal  # venue units
-    lot_qty: Decimal  # canonical units in one lot
-    book: Book = msgspec.field(default_factory=Book)
-
-    @property
-    def lots(self) -> int:
-        return self.book.lots
-
-    @property
-    def qty(self) -> Decimal:
-        """Canonical, signed."""
-        return self.book.lots * self.lot_qty
-
-
-class PairBook(msgspec.Struct, kw_only=True):
-    """One pair's life. `closing`: somebody asked for it to be closed, and it stays so until both legs are flat or dust.
-    `diverged_wire_ns` is when its legs began to differ by more than `tolerated_qty` (0 = they do not), `matched_wire_ns` when
-    they agreed again (0 = not yet); UnhedgedMeasured closes the episode."""
-
-    plan: PairPlanned
-    status: PairStatus = PairStatus.OPENING
-    reason: str = ""
-    long: PairLeg
-    short: PairLeg
-    closing: bool = False
-    opened_calendar_ns: int = 0
-    moved_calendar_ns: int = 0
-    ended_wire_ns: int = 0
-    orders: list[str] = msgspec.field(default_factory=list)  # client order ids, in order
-    diverged_wire_ns: int = 0
-    matched_wire_ns: int = 0
-    diverged_qty: Decimal = ZERO  # largest of the running episode, canonical, unsigned
-    tolerated_qty: Decimal = ZERO  # signed; dust that was measured and accepted
-
-    @property
-    def pair_id(self) -> str:
-        return self.plan.pair_id
-
-    @property
-    def symbol(self) -> str:
-        return self.plan.symbol
-
-    @property
-    def legs(self) -> tuple[PairLeg, PairLeg]:
-        return (self.long, self.short)
-
-    @property
-    def imbalance_qty(self) -> Decimal:
-        """Sum of the signed legs, canonical: positive = too long."""
-        return self.long.qty + self.short.qty
-
-    @property
-    def is_final(self) -> bool:
-        return self.status in FINAL_PAIR
-
-    @property
-    def net_usd(self) -> Decimal:
-        """Realised + funding - fees over both legs."""
-        return self.long.book.net_usd + self.short.book.net_usd
-
-    @property
-    def unbooked(self) -> bool:
-        """Whether answers told of fills that have not arrived yet: money figures are incomplete."""
-        return bool(self.long.book.unbooked_lots or self.short.book.unbooked_lots)
-
-    def leg(self, venue: Venue) -> PairLeg | None:
-        return self.long if self.long.venue == venue else self.short if self.short.venue == venue else None
-
-
-class CommandState(msgspec.Struct, kw_only=True):
-    """A command that got through, or was answered. `answers` are the recorded reports, encoded."""
-
-    kind: str = ""
-    taken_wire_ns: int = 0
-    answers: list[bytes] = msgspec.field(default_factory=list)
 
 
 class State(msgspec.Struct, kw_only=True):
@@ -210,7 +83,9 @@ class State(msgspec.Struct, kw_only=True):
     positions: dict[Key, PositionState] = msgspec.field(default_factory=dict)
     frozen: dict[Key, str] = msgspec.field(default_factory=dict)  # reason
     commands: dict[CommandId, CommandState] = msgspec.field(default_factory=dict)
-    forgotten: dict[str, tuple[int, int]] = msgspec.field(default_factory=dict)  # client -> newest (epoch, sequence) dropped
+    forgotten: dict[str, tuple[int, int]] = msgspec.field(
+        default_factory=dict
+    )  # client -> newest (epoch, sequence) dropped
     trades: dict[Venue, dict[str, None]] = msgspec.field(default_factory=dict)  # trade ids seen, oldest first
     payments: dict[Venue, dict[str, None]] = msgspec.field(default_factory=dict)
     attempted_calendar_ns: dict[str, int] = msgspec.field(default_factory=dict)  # symbol -> last attempt to open
@@ -422,9 +297,7 @@ class State(msgspec.Struct, kw_only=True):
             part = min(left, abs(leg.lots))
             left -= part
             leg.book.lots += part * fill.side.sign
-            self.net_usd += leg.book.book(
-                part * fill.side.sign, fill.px, fill.fee_usd * part / fill.lots, leg.lot_size
-            )
+            self.net_usd += leg.book.book(part * fill.side.sign, fill.px, fill.fee_usd * part / fill.lots, leg.lot_size)
             _track(pair, wire_ns)
 
     def _adopt(self, record: PositionAdopted) -> None:
