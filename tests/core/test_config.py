@@ -92,7 +92,7 @@ def test_what_is_wrong_is_named(tmp_path: Path, old: str, new: str, words: tuple
 
 def test_only_the_sandbox_may_scale_its_calendar(tmp_path: Path) -> None:
     live = (ROOT / "config" / "live.toml").read_text().replace("[run]", "[run]\ntime_scale = 2.0")
-    with pytest.raises(ConfigError, match="run.time_scale"):
+    with pytest.raises(ConfigError, match=r"run\.time_scale"):
         load(write(tmp_path, live))
     load(changed(tmp_path, "[run]", "[run]\ntime_scale = 2.0"))
 
