@@ -166,6 +166,12 @@ class BookWriter:
         invariant(0 <= socket_index < at.SOCKETS, f"socket index {socket_index} is not in 0..{at.SOCKETS - 1}")
         self._words[self._layout.socket_of_w + slot] = socket_index + 1
 
+    def unassign_socket(self, slot: int) -> None:
+        """The slot's connection ended. Until its first own frame on the next one and a new `assign_socket`, other symbols'
+        frames must not vouch for a quote that may have moved meanwhile."""
+        self._require_slot(slot)
+        self._words[self._layout.socket_of_w + slot] = 0
+
     def prove_socket(self, socket_index: int, local_mono_ns: int) -> None:
         """A market-data frame (not a pong) came on this socket."""
         invariant(0 <= socket_index < at.SOCKETS, f"socket index {socket_index} is not in 0..{at.SOCKETS - 1}")
