@@ -96,6 +96,10 @@ class StrategyAgent:
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._registered_fd = -1
 
+    @property
+    def executor_connected(self) -> bool:
+        return self._client.connected
+
     def on_start(self) -> None:
         signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
         self._epoll.register(self._wake_read, select.EPOLLIN)
