@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import orjson
 from aiohttp import web
@@ -113,7 +113,7 @@ class SandboxVenue:
     def application(self) -> web.Application:
         app = web.Application()
         for route in self._routes:
-            app.router.add_route(route.method, route.path, _Endpoint(self, route))
+            app.router.add_route(route.method, route.path, self._endpoint(route))
         for prefix in SOCKET_PREFIXES:
             app.router.add_get(prefix + "/ws", self._raw_socket)
             app.router.add_get(prefix + "/ws/{streams:.*}", self._raw_socket)
@@ -132,7 +132,13 @@ class SandboxVenue:
 
     # -- requests ---------------------------------------------------------------------------------------------------
 
-    async def answer(self, request: web.Request, route: Route) -> web.Response:
+    def _endpoint(self, route: Route) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+        async def endpoint(request: web.Request) -> web.StreamResponse:
+            return await self._answer(request, route)
+
+        return endpoint
+
+    async def _answer(self, request: web.Request, route: Route) -> web.Response:
         """One request to one endpoint, from raw text to JSON."""
         ip = request.remote or ""
         call = Call(params=Params({}), ip=ip)
@@ -225,19 +231,6 @@ class SandboxVenue:
 
     def _now_ms(self) -> int:
         return self._clock.wire_ns() // NS_PER_MS
-
-
-class _Endpoint:
-    """One route bound to its venue, as aiohttp wants it."""
-
-    __slots__ = ("_route", "_venue")
-
-    def __init__(self, venue: SandboxVenue, route: Route) -> None:
-        self._venue = venue
-        self._route = route
-
-    async def __call__(self, request: web.Request) -> web.StreamResponse:
-        return await self._venue.answer(request, self._route)
 
 
 class _Ears:
