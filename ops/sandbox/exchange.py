@@ -10,10 +10,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from decimal import ROUND_HALF_EVEN, Decimal
 
+import msgspec
+
 from core.clock import Clock
-from core.errors import invariant
+from core.errors import InvariantError, invariant
 from core.types import LiquiditySide, Side, TimeInForce
-from ops.sandbox.account import apply_fill, liquidation_px, margin_of, must_liquidate, opening_qty
+from ops.sandbox.account import apply_fill, liquidation_px, margin_of, must_liquidate
+from ops.sandbox.checks import Checks
 from ops.sandbox.ledger import Change, Ledger, Store
 from ops.sandbox.matching import Book, Match
 from ops.sandbox.model import (
@@ -29,7 +32,6 @@ from ops.sandbox.model import (
     Level,
     Listener,
     Margin,
-    MinNotionalExempt,
     NonceVerdict,
     Order,
     OrderState,
@@ -44,10 +46,10 @@ from ops.sandbox.model import (
     Transaction,
 )
 from ops.sandbox.pricing import NS_PER_H, HourlyRate, Pricing
+from ops.sandbox.settlement import pay_funding, settlements_due
 from ops.sandbox.terms import Terms
 
 MARKET_ADDRESS = "0x" + "5a" * 20  # stands for everybody else
-MAX_CATCH_UP_H = 24 * 7
 
 
 class Exchange:
@@ -62,6 +64,7 @@ class Exchange:
         self._clock = clock
         self._by_symbol = {contract.symbol: contract for contract in terms.contracts}
         self._books = {name: Book(contract) for name, contract in self.contracts.items()}
+        self._checks = Checks(terms, self._books, self.ledger, self.pricing)
         self._listener: Listener | None = None
 
     def attach(self, listener: Listener) -> None:
@@ -126,7 +129,7 @@ class Exchange:
             return Refused(Reject.POSITION_MARGIN)
         before = position.leverage
         position.leverage, position.cross = leverage, cross
-        if leverage < before and position.qty and cross and self._short_of_margin(account):
+        if leverage < before and position.qty and cross and self._checks.short_of_margin(account):
             position.leverage = before
             return Refused(Reject.MARGIN)
         self._publish(_touch(account))
@@ -147,15 +150,23 @@ class Exchange:
         self._publish(_touch(account))
         return None
 
+    def move_cash(self, address: str, amount: Decimal) -> None:
+        """Add to (or take from, if negative) an account's cash: deposits and transfers."""
+        account = self.ledger.accounts.get(address)
+        if account is None:
+            raise InvariantError(f"a transfer for the unknown account {address}")
+        account.cash += amount
+        self._publish(_touch(account))
+
     def set_extra(self, address: str, key: str, value: str | None) -> None:
         """A durable venue-specific setting of an account; None removes it."""
         account = self.ledger.accounts.get(address)
-        invariant(account is not None, f"a setting for the unknown account {address}")
-        if account is not None:
-            account.extras = {k: v for k, v in account.extras.items() if k != key}
-            if value is not None:
-                account.extras[key] = value
-            self._publish(_touch(account))
+        if account is None:
+            raise InvariantError(f"a setting for the unknown account {address}")
+        account.extras = {k: v for k, v in account.extras.items() if k != key}
+        if value is not None:
+            account.extras[key] = value
+        self._publish(_touch(account))
 
     def position(self, address: str, name: str) -> Position:
         """The account's position and settings in one contract; a flat default row for strangers."""
@@ -188,6 +199,7 @@ class Exchange:
         reduce_only: bool = False,
         client_id: str | None = None,
         self_trade: SelfTrade = SelfTrade.EXPIRE_MAKER,
+        extra_fee: Decimal = ZERO,
     ) -> Placed:
         """Check, match, rest. `px` None = market. A refusal is an order in state REJECTED with its reason, kept in history.
 
@@ -195,18 +207,17 @@ class Exchange:
         """
         account = self.ledger.accounts.get(address)
         if account is None:
-            invariant(False, f"an order for the unknown account {address}")
-            raise AssertionError
+            raise InvariantError(f"an order for the unknown account {address}")
         now = self._clock.wire_ns()
         order = Order(
             order_id=self.ledger.next_order_id(), account=address, name=name, side=side, px=px or ZERO, qty=qty,
             requested_qty=qty, tif=tif, reduce_only=reduce_only, is_market=px is None, client_id=client_id,
-            created_ns=now, updated_ns=now,
+            created_ns=now, updated_ns=now, extra_fee=extra_fee,
         )  # fmt: skip
         change = _touch(account)
         change.orders[order.order_id] = order
         top = self._books[name].top() if name in self._books else None
-        reason = self._refusal(account, order)
+        reason = self._checks.refusal(account, order)
         if reason is None and self_trade is not SelfTrade.EXPIRE_MAKER and self._own_on_the_way(order):
             if self_trade is SelfTrade.EXPIRE_BOTH:
                 self._cancel_own_on_the_way(change, order)
@@ -247,6 +258,36 @@ class Exchange:
             self._end(change, order, reason)
         self._publish(change)
         return orders
+
+    def amend(self, address: str, order_id: int, qty: Decimal, px: Decimal) -> Order | Refused:
+        """New total size and price for a resting limit order, under the same ids; it loses its place in the queue.
+
+        A refusal leaves the order as it was.
+        """
+        order, account = self.ledger.order(address, order_id, None), self.ledger.accounts.get(address)
+        if order is None or account is None or not order.is_open:
+            return Refused(Reject.UNKNOWN_ORDER)
+        probe = msgspec.structs.replace(
+            order, px=px, qty=qty - order.filled, requested_qty=qty, filled=ZERO, filled_notional=ZERO
+        )
+        book = self._books[order.name]
+        book.remove(order)
+        order.state = OrderState.CANCELED  # while judged, it reserves nothing
+        self.ledger.index_open(order)
+        reason = self._checks.refusal(account, probe)
+        order.state = OrderState.OPEN
+        self.ledger.index_open(order)
+        if reason is not None:
+            book.add(order)
+            return Refused(reason)
+        order.px, order.requested_qty, order.qty = px, qty, order.filled + probe.qty
+        order.updated_ns = self._clock.wire_ns()
+        change = _touch(account)
+        change.orders[order.order_id] = order
+        self._cancel_own_on_the_way(change, order)
+        self._match(change, account, order)
+        self._publish(change)
+        return order
 
     def open_orders(self, address: str, name: str | None = None) -> list[Order]:
         return [order for order in self.ledger.open_orders(address) if name is None or order.name == name]
@@ -323,62 +364,6 @@ class Exchange:
             if doomed:
                 self._liquidate(account, doomed)
 
-    # -- checks -----------------------------------------------------------------------------------------------------
-
-    def _refusal(self, account: AccountState, order: Order) -> Reject | None:
-        """The first rule an order breaks. A reduce-only order is shrunk to the position on the way."""
-        contract = self.contracts.get(order.name)
-        if contract is None or not self.pricing.known(order.name):
-            return Reject.UNKNOWN_SYMBOL
-        if order.qty <= 0:
-            return Reject.ZERO_SIZE
-        if order.qty % contract.lot:
-            return Reject.LOT
-        mark = self.mark(order.name)
-        if not order.is_market:
-            if order.px <= 0 or order.px % contract.tick_at(order.px):
-                return Reject.TICK
-            if self._outside_band(contract, order, mark):
-                return Reject.PRICE_BAND
-        position = self.ledger.position(account, order.name, contract.default_leverage)
-        if order.reduce_only:
-            if position.qty * order.side.sign >= 0:
-                return Reject.REDUCE_ONLY
-            order.qty = min(order.qty, abs(position.qty))
-        if self._too_small(contract, order, position, mark):
-            return Reject.MIN_NOTIONAL
-        if self._lacks_margin(account, order, position, mark):
-            return Reject.MARGIN
-        if order.tif is TimeInForce.POST_ONLY and self._books[order.name].crosses(order.side, order.px):
-            return Reject.POST_ONLY_WOULD_CROSS
-        if len(self.ledger.open_orders(account.address)) >= self.terms.max_open_orders:
-            return Reject.TOO_MANY_ORDERS
-        return None
-
-    def _outside_band(self, contract: Contract, order: Order, mark: Decimal) -> bool:
-        away = (order.px - mark) / mark * order.side.sign
-        return away > contract.price_band or (contract.band_both_sides and -away > contract.price_band)
-
-    def _too_small(self, contract: Contract, order: Order, position: Position, mark: Decimal) -> bool:
-        if order.qty * (mark if order.is_market else order.px) >= contract.min_notional:
-            return False
-        if self.terms.min_notional_exempt is MinNotionalExempt.REDUCE_ONLY:
-            return not order.reduce_only
-        return position.qty * order.side.sign >= 0 or order.qty != abs(position.qty)
-
-    def _lacks_margin(self, account: AccountState, order: Order, position: Position, mark: Decimal) -> bool:
-        opening = opening_qty(position, order.side, order.qty)
-        if not opening:
-            return False
-        px = mark if order.is_market or order.tif is TimeInForce.IOC else order.px
-        cost = opening * px * (Decimal(1) / position.leverage + self.terms.taker_fee)
-        released = (order.qty - opening) * mark / position.leverage
-        return cost > self.margin(account.address).free + released
-
-    def _short_of_margin(self, account: AccountState) -> bool:
-        figures = self.margin(account.address)
-        return figures.initial + figures.orders > figures.cross_equity
-
     # -- matching ---------------------------------------------------------------------------------------------------
 
     def _own_on_the_way(self, order: Order) -> list[Order]:
@@ -424,7 +409,7 @@ class Exchange:
         contract = self.contracts[order.name]
         position = self.ledger.position(account, order.name, contract.default_leverage)
         rate = self.terms.taker_fee if liquidity is LiquiditySide.TAKER else self.terms.maker_fee
-        fee = self._money(match.qty * match.px * rate)
+        fee = self._money(match.qty * match.px * (rate + order.extra_fee))
         start = position.qty
         realized = apply_fill(account, position, order.side, match.qty, match.px, fee)
         now = self._clock.wire_ns()
@@ -484,42 +469,24 @@ class Exchange:
     # -- settlement and liquidation ---------------------------------------------------------------------------------
 
     def _settle_due(self, now_ns: int) -> None:
-        """Pay every settlement since the last one paid, oldest first; what is older than a week is let go."""
-        latest = now_ns // NS_PER_H * NS_PER_H
+        """Pay every settlement since the last one paid, oldest first. A new exchange starts with the coming one."""
         if not self.ledger.settled_ns:
-            self.ledger.settled_ns = latest
-        if latest <= self.ledger.settled_ns or not all(map(self.pricing.known, self._listed())):
+            self.ledger.settled_ns = now_ns // NS_PER_H * NS_PER_H
+        if not all(map(self.pricing.known, self._listed())):
             return
-        first = max(self.ledger.settled_ns + NS_PER_H, latest - MAX_CATCH_UP_H * NS_PER_H)
-        for at_ns in range(first, latest + 1, NS_PER_H):
+        for at_ns in settlements_due(self.ledger.settled_ns, now_ns):
             change = Change()
             change.settled_ns = at_ns
             for contract in self.contracts.values():
-                if at_ns // NS_PER_H % contract.funding_interval_h == 0:
-                    self._settle(change, contract, at_ns)
+                if contract.listed and at_ns // NS_PER_H % contract.funding_interval_h == 0:
+                    on_oracle = self.terms.funding_basis is FundingBasis.ORACLE
+                    px = self.oracle(contract.name) if on_oracle else self.mark(contract.name)
+                    rate = self.pricing.settled(contract.name, at_ns).rate
+                    pay_funding(
+                        change, self.ledger.accounts.values(), contract.name, rate, px, at_ns, self._money,
+                        self.ledger.next_trade_id,
+                    )  # fmt: skip
             self._publish(change)
-
-    def _settle(self, change: Change, contract: Contract, at_ns: int) -> None:
-        name = contract.name
-        rate = self.pricing.settled(name, at_ns).rate
-        px = self.oracle(name) if self.terms.funding_basis is FundingBasis.ORACLE else self.mark(name)
-        for account in self.ledger.accounts.values():
-            position = account.positions.get(name)
-            if position is None or not position.qty:
-                continue
-            cash = -self._money(position.qty * px * rate)
-            if position.cross:
-                account.cash += cash
-            else:
-                position.isolated_margin += cash
-            position.funding_all -= cash
-            position.funding_open -= cash
-            change.accounts[account.address] = account
-            payment_id = self.ledger.next_trade_id()
-            change.payments.append(
-                FundingPayment(payment_id=payment_id, account=account.address, name=name, rate=rate, qty=position.qty,
-                               px=px, cash=cash, time_ns=at_ns)
-            )  # fmt: skip
 
     def _liquidate(self, account: AccountState, doomed: list[Position]) -> None:
         """Cancel everything, then close what is doomed against the book; what the book cannot take goes at the mark."""
@@ -534,11 +501,15 @@ class Exchange:
                 requested_qty=qty, tif=TimeInForce.IOC, reduce_only=True, is_market=True, state=OrderState.FILLED,
                 created_ns=now, updated_ns=now,
             )  # fmt: skip
-            matches = [match for match in self._books[name].take(side, None, qty) if match.maker is None]
-            left = qty - sum((match.qty for match in matches), ZERO)
-            for match in [*matches, *([Match(self.mark(name), left, None)] if left else [])]:
-                self._execute(change, account, order, match, LiquiditySide.TAKER, liquidation=True)
             self.ledger.add_order(order)
+            left = qty
+            for match in self._books[name].take(side, None, qty):
+                if match.maker is not None:
+                    self._fill_maker(change, match)
+                self._execute(change, account, order, match, LiquiditySide.TAKER, liquidation=True)
+                left -= match.qty
+            if left:
+                self._execute(change, account, order, Match(self.mark(name), left, None), LiquiditySide.TAKER, True)
         if account.cash < 0 and not any(position.qty for position in account.positions.values()):
             account.cash = ZERO  # the insurance fund takes the rest
         self._publish(change)

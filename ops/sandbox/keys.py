@@ -77,11 +77,11 @@ def _make(secrets_file: Path, venue: str, rng: random.Random) -> Identity:
 
 def _from_secrets(secrets_file: Path, venue: str) -> Identity:
     """The identity that an existing secrets file speaks of."""
-    values = dict(
-        (part.strip() for part in line.split("=", 1))
-        for line in secrets_file.read_text(encoding="utf-8").splitlines()
-        if "=" in line and not line.lstrip().startswith("#")
-    )
+    values: dict[str, str] = {}
+    for line in secrets_file.read_text(encoding="utf-8").splitlines():
+        name, separator, value = line.partition("=")
+        if separator and not name.lstrip().startswith("#"):
+            values[name.strip()] = value.strip()
     key_name, address_name = _names(venue)
     try:
         agent = address_of(bytes.fromhex(values[key_name].removeprefix("0x")))

@@ -54,7 +54,9 @@ def main(argv: list[str] | None = None) -> int:
         loaded = configuration.load(arguments.config)
         sandbox = loaded.config.sandbox
         if sandbox is None:
-            raise ConfigError(f"{loaded.path}: sandbox: this environment has no [sandbox] table; the sandbox serves config/sandbox.toml")
+            raise ConfigError(
+                f"{loaded.path}: sandbox: this environment has no [sandbox] table; the sandbox serves config/sandbox.toml"
+            )
     except ConfigError as error:
         log.error("config_error", detail=str(error))
         return EXIT_CONFIG

@@ -114,6 +114,7 @@ class Order(msgspec.Struct, kw_only=True):
     filled_notional: Decimal = ZERO
     created_ns: int  # wire
     updated_ns: int  # wire
+    extra_fee: Decimal = ZERO  # fraction of notional on top of the venue's own (a builder's)
 
     @property
     def remaining(self) -> Decimal:

@@ -1,0 +1,74 @@
+"""The simulated Hyperliquid: one port with `POST /info`, `POST /exchange` and `/ws`.
+
+Written from docs/venues/hyperliquid.md alone. It is a testnet to its clients: L1 signatures carry source "b". Not simulated: trigger orders, TWAPs, spot and HIP-3
+markets, vaults, sub-accounts, staking, the request budget per IP.
+"""
+
+from __future__ import annotations
+
+import orjson
+from aiohttp import web
+
+from ops.sandbox.model import Listener
+from ops.sandbox.venues import _hyperliquid_listing as listing
+from ops.sandbox.venues._hyperliquid_actions import Actions
+from ops.sandbox.venues._hyperliquid_info import Info
+from ops.sandbox.venues._hyperliquid_streams import Streams
+from ops.sandbox.venues.base import Host
+
+MAX_BODY_BYTES = 1 << 20
+
+
+class SandboxVenue:
+    """See `ops.sandbox.venues.base.SandboxVenue`."""
+
+    terms = staticmethod(listing.terms)
+
+    def __init__(self, host: Host) -> None:
+        self._info = Info(host.exchange, host.clock)
+        self._actions = Actions(host.exchange, host.clock, host.order_delay_s)
+        self._streams = Streams(host.exchange, self._info, self._actions.answer, host.clock, host.log)
+
+    @property
+    def listener(self) -> Listener:
+        return self._streams
+
+    def application(self) -> web.Application:
+        application = web.Application(client_max_size=MAX_BODY_BYTES)
+        application.router.add_post("/info", self._on_info)
+        application.router.add_post("/exchange", self._on_exchange)
+        application.router.add_get("/ws", self._streams.serve)
+        return application
+
+    def drop_connections(self) -> None:
+        self._streams.drop_all()
+
+    def tick(self) -> None:
+        self._actions.run_schedules()
+        self._streams.tick()
+
+    async def _on_info(self, request: web.Request) -> web.Response:
+        if request.content_type != "application/json":
+            return _text(415, "Expected request with `Content-Type: application/json`")
+        try:
+            body = orjson.loads(await request.read())
+        except orjson.JSONDecodeError:
+            return _text(400, "Failed to parse the request body as JSON")
+        return _answer(*self._info.answer(body))
+
+    async def _on_exchange(self, request: web.Request) -> web.Response:
+        if request.content_type != "application/json":
+            return _text(415, "Expected request with `Content-Type: application/json`")
+        return _answer(*await self._actions.answer(await request.read()))
+
+
+def _answer(status: int, body: bytes) -> web.Response:
+    if status == 422:
+        return _text(422, body.decode())
+    return web.Response(status=status, body=body, content_type="application/json")
+
+
+def _text(status: int, text: str) -> web.Response:
+    return web.Response(status=status, text=text)
+
+
