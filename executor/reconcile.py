@@ -1,0 +1,328 @@
+"""Reconciliation: what the venues say against what the journal believes, at start and for ever after.
+
+One loop per venue, at the pace that its request budget allows (`reconcile_interval_s`; while something is in doubt, faster).
+A light reading is positions and balance. A full reading adds fills since the newest known (with OVERLAP_NS, de-duplicated by
+trade id), open orders and funding; it runs every FULL_EVERY readings, at start, after the private stream was away, whenever
+a difference or a doubt needs it. Order inside one reading: positions first, fills after, so a fill that the position
+contains is booked before anybody calls the difference unexplained.
+
+What follows from a reading:
+  fills            booked once, from whatever source came first
+  open orders      ours by prefix but unknown to the journal: adopted, then cancelled; ours from a dead epoch, or ours that
+                   the journal holds for finished: cancelled; foreign: counted and reported, left alone
+  orders in doubt  ruled on by executor.resolver and executor.doubt (nobody else resolves an UNKNOWN)
+  positions        the venue has the last word once executor.differences believes the difference: smaller than ours (closed
+                   by liquidation, ADL, by hand) is adopted and the pair's other leg shrinks; larger, or the other way
+                   round, is FOREIGN: adopted as such, frozen, alarmed, and closed only where the configuration says so
+  balance          stored with the time its request was sent; blind legs are counted from there (RULES 5)
+
+Start-up is the same reading, repeated until no difference waits for its second sighting; orders that were on their way when
+the last process ended are UNKNOWN by then (Engine.recover). A venue that cannot be read stays unreconciled, its opens
+denied, and is tried again for ever.
+
+What breaks it: judging a position while an order is in flight, adopting on one sighting, or sending anything twice because
+an answer was lost. Refused: trusting the private stream's positions (they come without the time of their reading).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from typing import NamedTuple
+
+from core.clock import NS_PER_S
+from core.errors import RateLimited, VenueError
+from core.types import OrderStatus, Position, TimeInForce, Venue
+from executor.differences import CONFIRM_NS, Differences, Judgement
+from executor.engine import Engine
+from executor.foreign import close_excess
+from executor.journal import JournalError
+from executor.leverage import LeverageKeeper
+from executor.registrar import FOREIGN_POSITION
+from executor.resolver import Resolved, Resolver
+from executor.resting import RestingOrders
+from executor.state import Key, OrderState
+from executor.venues.base import VenueOrder
+
+FULL_EVERY = 6
+OVERLAP_NS = 60 * NS_PER_S
+FUNDING_EVERY_NS = 60 * NS_PER_S
+DOUBT_PAUSE_S = 0.1
+IDLE_PAUSE_S = 0.5
+START_READINGS = 8
+HINT_GAP_NS = 2 * NS_PER_S
+LEVERAGE_AT_START = 32
+LEVERAGE_PER_READING = 2
+
+
+class _Before(NamedTuple):
+    """What we believed when a reading began."""
+
+    mono_ns: int
+    wire_ns: int
+    lots: dict[Key, int]
+
+
+class _Watch:
+    """One venue's running state."""
+
+    def __init__(self, engine: Engine, venue: Venue, resolver: Resolver) -> None:
+        self.resolver = resolver
+        self.resting = RestingOrders(engine, venue, resolver)
+        self.leverage = LeverageKeeper(engine, venue)
+        self.differences = Differences()
+        self.wake = asyncio.Event()
+        self.full_due = True
+        self.readings = 0
+        self.next_reading_ns = 0
+        self.read_mono_ns = 0  # when the newest reading began
+        self.answered_mono_ns = engine.clock.mono_ns()  # when the venue last answered a reading
+        self.funding_mono_ns = 0
+        self.warned_blind = False
+        self.paged_blind = False
+        self.warned_clock = False
+
+
+def _page_only(order: OrderState) -> None:
+    """The default of `on_unreachable`: the resolver has logged the page already."""
+
+
+class Reconciler:
+    """See the module text. Set `on_unreachable` to let pairs unwind where `unknown_policy` says so."""
+
+    def __init__(self, engine: Engine, resolved: Resolved) -> None:
+        self.on_unreachable: Callable[[OrderState], None] = _page_only
+        self._engine = engine
+        self._watches = {
+            venue: _Watch(engine, venue, Resolver(engine, venue, resolved, self._hand_over)) for venue in engine.desks
+        }
+
+    async def recover(self, venue: Venue) -> bool:
+        """Start-up reconciliation; True = this venue is reconciled. Orders still in doubt stay frozen and are worked on by
+        `run`; everything else agrees with the venue, or was adopted."""
+        watch, desk = self._watches[venue], self._engine.desks[venue]
+        for _ in range(START_READINGS):
+            if not await self.read(venue, full=True):
+                return False
+            await watch.resolver.turn(0)
+            if not watch.differences.pending:
+                break
+            await asyncio.sleep(CONFIRM_NS / NS_PER_S)
+        await watch.leverage.turn(LEVERAGE_AT_START)
+        desk.reconciled = not watch.differences.pending
+        self._engine.log.info(
+            "venue_reconciled" if desk.reconciled else "venue_unreconciled",
+            venue=venue,
+            in_doubt=len(watch.resolver.in_doubt()),
+            foreign_orders=watch.resting.foreign,
+        )
+        return desk.reconciled
+
+    def wake(self, venue: Venue) -> None:
+        """Something suggests that the venue should be read now: an order in doubt, the stream back, a position pushed. At
+        most one reading per HINT_GAP_NS comes of it; orders in doubt are asked about at once."""
+        watch = self._watches[venue]
+        watch.full_due = True
+        watch.next_reading_ns = min(watch.next_reading_ns, watch.read_mono_ns + HINT_GAP_NS)
+        watch.wake.set()
+
+    def foreign_orders(self, venue: Venue) -> int:
+        """Open orders that are not ours, as last listed."""
+        return self._watches[venue].resting.foreign
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Reconcile every venue until `stop`; one venue's silence never delays another."""
+        async with asyncio.TaskGroup() as group:
+            for venue in self._watches:
+                group.create_task(self._watch_venue(venue, stop))
+
+    async def turn(self, venue: Venue) -> None:
+        """One turn of a venue's loop: doubts, then a reading when one is due, then the health checks."""
+        watch, desk = self._watches[venue], self._engine.desks[venue]
+        now = self._engine.clock.mono_ns()
+        if desk.started:
+            try:
+                if not desk.reconciled and now >= watch.next_reading_ns:
+                    await self.recover(venue)
+                elif desk.reconciled:
+                    await watch.resolver.turn(now - watch.answered_mono_ns)
+                    if self._reading_due(venue):
+                        await self.read(venue, full=self._full_due(venue))
+                        await watch.leverage.turn(LEVERAGE_PER_READING)
+                        await watch.resolver.turn(self._engine.clock.mono_ns() - watch.answered_mono_ns)
+            except JournalError as error:
+                self._engine.log.error("reconcile_not_journaled", venue=venue, detail=str(error))
+        self._health(venue)
+
+    async def read(self, venue: Venue, *, full: bool) -> bool:
+        """One reading of a venue and everything that follows from it; False when the venue did not answer."""
+        watch, desk = self._watches[venue], self._engine.desks[venue]
+        interval_ns = int(desk.settings.reconcile_interval_s * NS_PER_S)
+        before = self._before(venue)
+        watch.next_reading_ns = before.mono_ns + interval_ns
+        watch.read_mono_ns = before.mono_ns
+        try:
+            positions = await desk.gateway.positions()
+            balance = await desk.gateway.balance()
+            orders = await self._read_rest(venue, before) if full else None
+        except RateLimited as error:
+            watch.next_reading_ns = before.mono_ns + max(interval_ns, int(error.retry_after_s * NS_PER_S))
+            self._engine.log.warning("reconcile_postponed", venue=venue, retry_after_s=error.retry_after_s)
+            return False
+        except VenueError as error:
+            self._engine.log.warning("reconcile_failed", venue=venue, kind=type(error).__name__, detail=str(error))
+            return False
+        watch.readings += 1
+        watch.answered_mono_ns = self._engine.clock.mono_ns()
+        watch.full_due = watch.full_due and not full
+        desk.note_positions(positions, before.mono_ns)
+        desk.note_balance(balance, before.mono_ns)
+        for position in positions:
+            if position.leverage:
+                desk.leverage[position.symbol] = position.leverage
+        self._compare(venue, positions, before)
+        if orders is not None:
+            await watch.resting.judge(orders, before.wire_ns)
+        if watch.differences.pending:
+            watch.full_due = True
+            watch.next_reading_ns = min(watch.next_reading_ns, before.mono_ns + CONFIRM_NS)
+        return True
+
+    # ---- when -------------------------------------------------------------------------------------------------------
+
+    async def _watch_venue(self, venue: Venue, stop: asyncio.Event) -> None:
+        watch = self._watches[venue]
+        while not stop.is_set():
+            watch.wake.clear()
+            await self.turn(venue)
+            pause = DOUBT_PAUSE_S if watch.resolver.in_doubt() or watch.differences.pending else IDLE_PAUSE_S
+            with suppress(TimeoutError):
+                await asyncio.wait_for(watch.wake.wait(), pause)
+
+    def _reading_due(self, venue: Venue) -> bool:
+        watch = self._watches[venue]
+        now = self._engine.clock.mono_ns()
+        answered_for_doubt = now - watch.answered_mono_ns >= CONFIRM_NS and watch.resolver.wants_reading()
+        return now >= watch.next_reading_ns or answered_for_doubt
+
+    def _full_due(self, venue: Venue) -> bool:
+        watch = self._watches[venue]
+        missing = any(
+            order.missing_lots for order in self._engine.state.orders.values() if order.prepared.venue == venue
+        )
+        stream_away = not self._engine.desks[venue].stream_up
+        regular = watch.readings % FULL_EVERY == 0
+        return watch.full_due or regular or missing or stream_away or bool(watch.resolver.in_doubt())
+
+    # ---- reading ----------------------------------------------------------------------------------------------------
+
+    def _before(self, venue: Venue) -> _Before:
+        state, clock = self._engine.state, self._engine.clock
+        lots = {key: position.book.lots for key, position in state.positions.items() if key[0] == venue}
+        return _Before(clock.mono_ns(), clock.wire_ns(), lots)
+
+    async def _read_rest(self, venue: Venue, before: _Before) -> list[VenueOrder]:
+        """Fills, funding and open orders; fills and payments are booked as they come."""
+        watch, gateway = self._watches[venue], self._engine.desks[venue].gateway
+        began = self._engine.clock.wire_ns()
+        for fill in sorted(await gateway.fills_since(self._fills_from_ns(venue)), key=lambda fill: fill.ts_ns):
+            self._engine.on_fill(fill)
+        watch.resolver.note_fills_read(began)
+        if not watch.funding_mono_ns or before.mono_ns - watch.funding_mono_ns >= FUNDING_EVERY_NS:
+            newest = self._engine.state.newest_funding_ns.get(venue, 0)
+            for payment in await gateway.funding_since(newest - OVERLAP_NS if newest else self._fills_from_ns(venue)):
+                self._engine.on_funding(payment)
+            watch.funding_mono_ns = before.mono_ns
+        return await gateway.open_orders()
+
+    def _fills_from_ns(self, venue: Venue) -> int:
+        """From the newest fill we know; without one from our oldest order there; without that from now: an account's
+        earlier life is not ours, its positions are foreign."""
+        state = self._engine.state
+        newest = state.newest_fill_ns.get(venue, 0)
+        if newest:
+            return newest - OVERLAP_NS
+        ours = [order.prepared.wire_ns for order in state.orders.values() if order.prepared.venue == venue]
+        return min(ours, default=self._engine.clock.wire_ns()) - (OVERLAP_NS if ours else 0)
+
+    # ---- positions --------------------------------------------------------------------------------------------------
+
+    def _compare(self, venue: Venue, positions: list[Position], before: _Before) -> None:
+        """Judge every instrument that the venue or we hold."""
+        watch, state = self._watches[venue], self._engine.state
+        stated = {(venue, position.symbol): position.lots for position in positions}
+        held = {key for key, position in state.positions.items() if key[0] == venue and position.book.lots}
+        doubtful = {order.key for order in watch.resolver.in_doubt()}
+        for key in sorted(set(stated) | held | doubtful):
+            venue_lots, ours = stated.get(key, 0), state.lots(key)
+            after = watch.resolver.judged_after_wire_ns(key)
+            quiet = (
+                before.lots.get(key, 0) == ours
+                and not self._in_flight(key)
+                and key not in self._engine.flattening
+                and (after is None or before.wire_ns > after)
+            )
+            judgement = watch.differences.judge(key, venue_lots, ours, before.mono_ns, quiet=quiet)
+            if judgement is Judgement.PENDING:
+                continue
+            if after is not None:
+                watch.resolver.note_excess(key, venue_lots - ours)
+            elif judgement is Judgement.DIFFERS:
+                self._adopt(key, venue_lots, ours)
+            elif venue_lots == 0 and state.frozen.get(key) == FOREIGN_POSITION:
+                self._engine.unfreeze(key, "the foreign position is gone")
+
+    def _in_flight(self, key: Key) -> bool:
+        """Whether an order of ours may be changing this position right now; one in doubt has its own rules."""
+        doubtful = {order.client_order_id for order in self._watches[key[0]].resolver.in_doubt()}
+        return any(
+            order.key == key
+            and order.client_order_id not in doubtful
+            and (order.status is not OrderStatus.ACCEPTED or order.prepared.time_in_force is TimeInForce.IOC)
+            for order in self._engine.state.open_orders()
+        )
+
+    def _adopt(self, key: Key, venue_lots: int, ours: int) -> None:
+        engine = self._engine
+        known = engine.state.positions.get(key)
+        was_foreign = known is not None and known.foreign
+        grew = abs(venue_lots) > abs(ours) or venue_lots * ours < 0
+        foreign = venue_lots != 0 and (grew or was_foreign)
+        why = "larger at the venue than our records explain" if grew else "smaller at the venue than our records say"
+        engine.adopt(key, venue_lots, foreign=foreign, why=why)
+        fields = {"venue": key[0], "symbol": key[1], "venue_lots": venue_lots, "our_lots": ours, "detail": why}
+        if not grew:
+            engine.log.error("position_adopted", **fields)
+            if not foreign and engine.state.frozen.get(key) == FOREIGN_POSITION:
+                engine.unfreeze(key, "the foreign position is gone")
+            return
+        engine.log.error("foreign_position", **fields, policy=engine.config.execution.foreign_positions)
+        if engine.config.execution.foreign_positions == "close":
+            close_excess(engine, key, venue_lots, ours)
+
+    # ---- health -----------------------------------------------------------------------------------------------------
+
+    def _health(self, venue: Venue) -> None:
+        """Blind legs and clocks: one line when a bound is crossed, one when it is well again. Opens are denied by the
+        limits, which read the same figures; a page is an error line and its metric."""
+        engine, watch, desk = self._engine, self._watches[venue], self._engine.desks[venue]
+        execution = engine.config.execution
+        blind_s = desk.blind_ns(engine.clock.mono_ns()) / NS_PER_S
+        if blind_s > execution.blind_page_s and not watch.paged_blind:
+            watch.paged_blind = True
+            engine.log.error("venue_blind_page", venue=venue, blind_s=round(blind_s, 1), reason=desk.down_reason)
+        if blind_s > execution.blind_stop_s and not watch.warned_blind:
+            watch.warned_blind = True
+            engine.log.warning("venue_blind", venue=venue, blind_s=round(blind_s, 1), reason=desk.down_reason)
+        if blind_s <= execution.blind_stop_s and (watch.warned_blind or watch.paged_blind):
+            watch.warned_blind = watch.paged_blind = False
+            engine.log.info("venue_readable", venue=venue)
+        offset_ms = desk.gateway.clock_offset_ns / 1e6 if desk.started else 0.0
+        skewed = abs(offset_ms) > execution.max_clock_offset_ms
+        if skewed and not watch.warned_clock:
+            engine.log.error("clock_skew", venue=venue, clock_offset_ms=round(offset_ms, 1))
+        watch.warned_clock = skewed
+
+    def _hand_over(self, order: OrderState) -> None:
+        self.on_unreachable(order)
