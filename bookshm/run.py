@@ -12,10 +12,10 @@ lock's inode and the manifest are read again, in a bounded loop.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import grp
 import os
-import stat
 from pathlib import Path
 from typing import Self
 
@@ -31,6 +31,7 @@ _LOCK = "run.lock"
 _MANIFEST = "run.json"
 _TRIES = 250
 _RETRY_S = 0.02
+_LOOKS = 5
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
@@ -182,20 +183,25 @@ def _enter(run_dir: Path, fd: int, time_scale: float, clock: Clock) -> Manifest 
 
 def _require_run(run_dir: Path) -> None:
     """Refuse to ever empty a directory that is not a run's: a mistyped run.shm_dir must not cost a home directory."""
+    if run_dir.is_symlink():
+        raise ConfigError(f"{run_dir}: is a symbolic link, a run has a directory of its own; remove the link")
     try:
-        mode = os.lstat(run_dir).st_mode
-        names = os.listdir(run_dir)
+        names: list[str] = []
+        for _ in range(_LOOKS):  # a listing is no snapshot: a run that is just beginning or ending may show no lock
+            names = os.listdir(run_dir)
+            if not names or _LOCK in names:
+                return
+            pause(_RETRY_S)
     except FileNotFoundError:
         return
+    except NotADirectoryError:
+        raise ConfigError(f"{run_dir}: exists and is not a directory; remove it or choose another run.name") from None
     except PermissionError as error:
         raise ConfigError(f"{run_dir}: belongs to another user ({error.strerror}); choose another run.name") from error
-    if not stat.S_ISDIR(mode):
-        raise ConfigError(f"{run_dir}: exists and is not a directory; remove it or choose another run.name")
-    if names and _LOCK not in names:
-        raise ConfigError(
-            f"{run_dir}: exists and is not a run directory of Tandem (no {_LOCK}, but {len(names)} other entries); "
-            "remove it yourself or choose another run.name"
-        )
+    raise ConfigError(
+        f"{run_dir}: exists and is not a run directory of Tandem (no {_LOCK}, but {len(names)} other entries); "
+        "remove it yourself or choose another run.name"
+    )
 
 
 def _is_linked(path: Path, fd: int) -> bool:
@@ -226,8 +232,8 @@ def _remove_if_empty(directory: Path) -> None:
         directory.rmdir()
     except FileNotFoundError:
         return
-    except OSError:
-        if not os.listdir(directory):
+    except OSError as error:
+        if error.errno != errno.ENOTEMPTY:
             raise
 
 

@@ -63,6 +63,17 @@ def member(run_dir: Path) -> None:
     run.leave()
 
 
+def churn(run_dir: Path, times: str) -> None:
+    """Enter and leave, over and over; each time the directory must be whole while we are in it."""
+    for _ in range(int(times)):
+        run = RunDir.join(run_dir, 1.0, CLOCK)
+        if not all(part.is_dir() for part in (run.books, run.bells, run.counters, run.decisions)):
+            sys.exit(3)
+        if RunDir.observe(run_dir).origin_ns != run.origin_ns:
+            sys.exit(4)
+        run.leave()
+
+
 def hold(run_dir: Path) -> None:
     """Write the book and keep its lock."""
     run = RunDir.join(run_dir, 1.0, CLOCK)
@@ -203,6 +214,7 @@ ROLES: dict[str, Callable[..., None]] = {
     role.__name__: role
     for role in (
         member,
+        churn,
         hold,
         publish,
         die_in_book,
