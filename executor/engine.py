@@ -19,12 +19,15 @@ from __future__ import annotations
 import asyncio
 import functools
 from collections.abc import Callable, Mapping, Sequence
+from decimal import Decimal
 
 from core.clock import NS_PER_MS, NS_PER_S
 from core.errors import VenueError, invariant
 from core.ids import client_order_id, tag16
+from core.numeric import from_float
 from core.roster import SPEC
-from core.types import Down, OrderStatus, Quote, QuoteFlag, ReadResult, TimeInForce, Venue
+from core.sizing import FEE_BUFFER
+from core.types import Down, Instrument, OrderStatus, Quote, QuoteFlag, ReadResult, TimeInForce, Venue
 from executor.orders import Draft, verdict_of
 from executor.outcome import Accepted, Outcome, Rejected, Unsent
 from executor.records import OrderPrepared
@@ -96,7 +99,7 @@ class Engine(Registrar):
         instrument = draft.instrument
         venue = instrument.venue
         invariant(draft.lots > 0 and draft.limit_ticks > 0, f"order of {draft.lots} lots at {draft.limit_ticks} ticks")
-        self._know((venue, instrument.symbol))
+        self.know((venue, instrument.symbol))
         self._order_count += 1
         request = OrderRequest(
             client_order_id=client_order_id(
@@ -165,6 +168,16 @@ class Engine(Registrar):
         if verdict.status is OrderStatus.UNKNOWN and resting:
             return  # the stream has shown it resting; the lost answer adds nothing
         self.settle(name, verdict, "answer")
+
+    def reserve(self, order: OrderState, instrument: Instrument) -> None:
+        """Set margin and fees of an opening order aside until a balance shows them."""
+        if order.status.is_final:
+            return
+        desk = self.desks[instrument.venue]
+        prepared = order.prepared
+        notional = instrument.ticks_to_px(prepared.limit_ticks) * prepared.lots * instrument.lot_size
+        share = Decimal(1) / desk.wanted_leverage(instrument.symbol) + from_float(desk.taker_fee) + FEE_BUFFER
+        desk.reserve(order.client_order_id, notional * share)
 
     async def place(self, draft: Draft) -> OrderState | None:
         """Send one order with priority and wait for its answer. The order as it then stands (final, ACCEPTED or UNKNOWN);

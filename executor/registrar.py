@@ -118,7 +118,7 @@ class Registrar:
 
     def adopt(self, key: Key, lots: int, *, foreign: bool, why: str) -> None:
         """The venue's position replaces ours (signed lots); legs of pairs that it reduces are looked at again."""
-        self._know(key)
+        self.know(key)
         before = self.state.lots(key)
         self.log.warning(
             "position_adopted", venue=key[0], symbol=key[1], lots=lots, before=before, foreign=foreign, why=why
@@ -138,7 +138,7 @@ class Registrar:
             self.meter.duplicate_fill(fill.venue)
             return False
         key = (fill.venue, fill.symbol)
-        self._know(key)
+        self.know(key)
         order = self.state.orders.get(fill.client_order_id) if fill.client_order_id else None
         believed = order.filled_lots if order else 0
         late = order is not None and order.status.is_final
@@ -311,7 +311,7 @@ class Registrar:
         self.record(CommandAnswered(wire_ns=self.clock.wire_ns(), command_id=command_id, body=encode(report)))
         self.report(report, command_id.strategy)
 
-    def _know(self, key: Key) -> None:
+    def know(self, key: Key) -> None:
         """Journal the contract before the first lots counted in it. One that changed under a position freezes it."""
         instrument = self.instrument(key)
         known = self.state.contracts.get(key)

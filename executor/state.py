@@ -205,7 +205,7 @@ class State(msgspec.Struct, kw_only=True):
         if record.status is PairStatus.OPEN and not pair.opened_calendar_ns:
             pair.opened_calendar_ns = record.calendar_ns
             self.pairs_opened += 1
-        if record.status is PairStatus.CLOSED and pair.status is not PairStatus.CLOSED:
+        if record.status is PairStatus.CLOSED and pair.status is not PairStatus.CLOSED and pair.opened_calendar_ns:
             self.pairs_closed += 1
         if record.status is PairStatus.CLOSING:
             pair.closing = True
