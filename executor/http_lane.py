@@ -113,7 +113,8 @@ class HttpLane:
             self._freed.clear()
             left_s = (deadline_ns - self._clock.mono_ns()) / NS_PER_S
             try:
-                await asyncio.wait_for(self._freed.wait(), max(0.0, left_s))
+                async with asyncio.timeout(max(0.0, left_s)):
+                    await self._freed.wait()
             except TimeoutError:
                 raise NotSent(f"{self._endpoint.host}: no free connection within {self._timeout_s:g} s") from None
         result = await self.send(request)
@@ -164,7 +165,8 @@ class HttpLane:
                 continue
             self._missing.clear()
             try:
-                await asyncio.wait_for(self._missing.wait(), CHECK_S)
+                async with asyncio.timeout(CHECK_S):  # not wait_for, which may swallow a cancellation (Python 3.11)
+                    await self._missing.wait()
             except TimeoutError:
                 self._keep_warm()
 

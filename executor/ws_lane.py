@@ -216,7 +216,8 @@ class _Socket:
     async def wait_lost(self, timeout_s: float) -> None:
         """Until the connection is lost, at most `timeout_s`."""
         try:
-            await asyncio.wait_for(self._lost.wait(), timeout_s)
+            async with asyncio.timeout(timeout_s):  # not wait_for, which may swallow a cancellation (Python 3.11)
+                await self._lost.wait()
         except TimeoutError:
             return
 
