@@ -8,17 +8,18 @@ runs on one thread; a listener must not call back into a mutating method.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from decimal import ROUND_HALF_EVEN, Decimal
+from decimal import Decimal
 
 import msgspec
 
 from core.clock import Clock
-from core.errors import InvariantError, invariant
-from core.types import LiquiditySide, Side, TimeInForce
-from ops.sandbox.account import apply_fill, liquidation_px, margin_of, must_liquidate
+from core.errors import InvariantError
+from core.types import Side, TimeInForce
+from ops.sandbox.account import liquidation_px, margin_of, must_liquidate
 from ops.sandbox.checks import Checks
+from ops.sandbox.execution import Execution, public_trades
 from ops.sandbox.ledger import Change, Ledger, Store
-from ops.sandbox.matching import Book, Match
+from ops.sandbox.matching import Book
 from ops.sandbox.model import (
     ZERO,
     AccountState,
@@ -26,7 +27,6 @@ from ops.sandbox.model import (
     Contract,
     DayStats,
     Fill,
-    FundingBasis,
     FundingPayment,
     FundingPoint,
     Level,
@@ -42,14 +42,11 @@ from ops.sandbox.model import (
     Sample,
     SelfTrade,
     Top,
-    Trade,
     Transaction,
 )
-from ops.sandbox.pricing import NS_PER_H, HourlyRate, Pricing
-from ops.sandbox.settlement import pay_funding, settlements_due
+from ops.sandbox.pricing import HourlyRate, Pricing
+from ops.sandbox.settlement import Settlements
 from ops.sandbox.terms import Terms
-
-MARKET_ADDRESS = "0x" + "5a" * 20  # stands for everybody else
 
 
 class Exchange:
@@ -64,6 +61,9 @@ class Exchange:
         self._clock = clock
         self._by_symbol = {contract.symbol: contract for contract in terms.contracts}
         self._books = {name: Book(contract) for name, contract in self.contracts.items()}
+        self._execution = Execution(terms, self._books, self.ledger, self.pricing, clock)
+        self._listed = [contract.name for contract in terms.contracts if contract.listed]
+        self._settlements = Settlements(terms, self.ledger, self.pricing, self._execution.money)
         self._checks = Checks(terms, self._books, self.ledger, self.pricing)
         self._listener: Listener | None = None
 
@@ -218,15 +218,15 @@ class Exchange:
         change.orders[order.order_id] = order
         top = self._books[name].top() if name in self._books else None
         reason = self._checks.refusal(account, order)
-        if reason is None and self_trade is not SelfTrade.EXPIRE_MAKER and self._own_on_the_way(order):
+        if reason is None and self_trade is not SelfTrade.EXPIRE_MAKER and self._execution.own_on_the_way(order):
             if self_trade is SelfTrade.EXPIRE_BOTH:
-                self._cancel_own_on_the_way(change, order)
-            self._end(change, order, CancelReason.SELF_TRADE)
+                self._execution.cancel_own_on_the_way(change, order)
+            self._execution.end(change, order, CancelReason.SELF_TRADE)
         elif reason is not None:
             order.state, order.reject = OrderState.REJECTED, reason
         else:
-            self._cancel_own_on_the_way(change, order)
-            self._match(change, account, order)
+            self._execution.cancel_own_on_the_way(change, order)
+            self._execution.match(change, account, order)
         self.ledger.add_order(order)
         self._publish(change)
         fills = tuple(fill for owner, fill in change.fills if owner.order_id == order.order_id)
@@ -244,7 +244,7 @@ class Exchange:
         if order is None or not order.is_open:
             return Refused(Reject.UNKNOWN_ORDER)
         change = Change()
-        self._end(change, order, reason)
+        self._execution.end(change, order, reason)
         self._publish(change)
         return order
 
@@ -255,7 +255,7 @@ class Exchange:
         change = Change()
         orders = self.open_orders(address, name)
         for order in orders:
-            self._end(change, order, reason)
+            self._execution.end(change, order, reason)
         self._publish(change)
         return orders
 
@@ -284,8 +284,8 @@ class Exchange:
         order.updated_ns = self._clock.wire_ns()
         change = _touch(account)
         change.orders[order.order_id] = order
-        self._cancel_own_on_the_way(change, order)
-        self._match(change, account, order)
+        self._execution.cancel_own_on_the_way(change, order)
+        self._execution.match(change, account, order)
         self._publish(change)
         return order
 
@@ -347,8 +347,8 @@ class Exchange:
         self.pricing.follow(name, sample)
         change = Change()
         for match in book.reached():
-            self._fill_maker(change, match)
-        prints = self._print(change, contract, book, sample, now) if sample.print_usd else []
+            self._execution.fill_maker(change, match)
+        prints = self._execution.print_trade(change, contract, book, sample, now) if sample.print_usd else []
         if change.orders:
             self._publish(change)
         if self._listener is not None:
@@ -358,169 +358,17 @@ class Exchange:
 
     def housekeep(self) -> None:
         """Settlements that are due, liquidations. Called about ten times a second."""
-        self._settle_due(self._clock.calendar_ns())
+        if all(map(self.pricing.known, self._listed)):
+            for change in self._settlements.due(self._clock.calendar_ns()):
+                self._publish(change)
         for account in self.ledger.accounts.values():
             doomed = must_liquidate(account, self.contracts, self.mark)
             if doomed:
-                self._liquidate(account, doomed)
-
-    # -- matching ---------------------------------------------------------------------------------------------------
-
-    def _own_on_the_way(self, order: Order) -> list[Order]:
-        """The account's resting orders that this order could trade with."""
-        return [
-            resting
-            for resting in self.ledger.open_orders(order.account)
-            if resting.name == order.name
-            and resting.side is not order.side
-            and (order.is_market or (order.px - resting.px) * order.side.sign >= 0)
-        ]
-
-    def _cancel_own_on_the_way(self, change: Change, order: Order) -> None:
-        for resting in self._own_on_the_way(order):
-            self._end(change, resting, CancelReason.SELF_TRADE)
-
-    def _match(self, change: Change, account: AccountState, order: Order) -> None:
-        book = self._books[order.name]
-        for match in book.take(order.side, None if order.is_market else order.px, order.remaining):
-            if match.maker is not None:
-                self._execute(change, self.ledger.accounts[match.maker.account], match.maker, match, LiquiditySide.MAKER)
-            self._execute(change, account, order, match, LiquiditySide.TAKER)
-        if not order.remaining:
-            order.state = OrderState.FILLED
-        elif order.is_market or order.tif is TimeInForce.IOC:
-            order.state, order.cancel_reason = OrderState.CANCELED, CancelReason.IOC_REMAINDER
-            order.reject = None if order.filled else Reject.IOC_NO_MATCH
-        else:
-            book.add(order)
-        self._trim_reduce_only(change, account, order.name)
-
-    def _fill_maker(self, change: Change, match: Match) -> None:
-        if match.maker is not None and match.maker.is_open:
-            account = self.ledger.accounts[match.maker.account]
-            self._execute(change, account, match.maker, match, LiquiditySide.MAKER)
-            self._trim_reduce_only(change, account, match.maker.name)
-
-    def _execute(
-        self, change: Change, account: AccountState, order: Order, match: Match, liquidity: LiquiditySide,
-        liquidation: bool = False,
-    ) -> None:  # fmt: skip
-        """Book one execution on one side."""
-        contract = self.contracts[order.name]
-        position = self.ledger.position(account, order.name, contract.default_leverage)
-        rate = self.terms.taker_fee if liquidity is LiquiditySide.TAKER else self.terms.maker_fee
-        fee = self._money(match.qty * match.px * (rate + order.extra_fee))
-        start = position.qty
-        realized = apply_fill(account, position, order.side, match.qty, match.px, fee)
-        now = self._clock.wire_ns()
-        position.updated_ns = order.updated_ns = now
-        order.filled += match.qty
-        order.filled_notional += match.qty * match.px
-        invariant(order.filled <= order.qty, f"order {order.order_id} filled beyond its size")
-        if liquidity is LiquiditySide.MAKER and not order.remaining:
-            order.state = OrderState.FILLED
-            self._books[order.name].remove(order)
-        fill = Fill(
-            trade_id=self.ledger.next_trade_id(), order_id=order.order_id, account=account.address, name=order.name,
-            side=order.side, px=match.px, qty=match.qty, fee=fee, liquidity=liquidity, realized=realized,
-            start_qty=start, client_id=order.client_id, time_ns=now, liquidation=liquidation,
-            mark_px=self.mark(order.name),
-        )  # fmt: skip
-        change.accounts[account.address] = account
-        change.orders[order.order_id] = order
-        change.fills.append((order, fill))
-
-    def _trim_reduce_only(self, change: Change, account: AccountState, name: str) -> None:
-        """Resting reduce-only orders never exceed the position: shrink them, or cancel them when nothing is left."""
-        held = self.position(account.address, name).qty
-        for order in self.open_orders(account.address, name):
-            if not order.reduce_only or not order.is_open:
-                continue
-            if held * order.side.sign >= 0:
-                self._end(change, order, CancelReason.REDUCE_ONLY)
-            elif order.remaining > abs(held):
-                order.qty = order.filled + abs(held)
-                change.orders[order.order_id] = order
-
-    def _end(self, change: Change, order: Order, reason: CancelReason) -> None:
-        order.state, order.cancel_reason = OrderState.CANCELED, reason
-        order.updated_ns = self._clock.wire_ns()
-        self._books[order.name].remove(order)
-        self.ledger.index_open(order)
-        change.orders[order.order_id] = order
-
-    def _print(self, change: Change, contract: Contract, book: Book, sample: Sample, now_ns: int) -> list[Trade]:
-        """A public trade at the touch; users' orders inside the ladder's touch are hit first."""
-        side = Side.BUY if sample.print_usd > 0 else Side.SELL
-        top = book.top()
-        level = top.ask if side is Side.BUY else top.bid
-        if level is None:
-            return []
-        usd = Decimal(int(abs(sample.print_usd)))
-        qty = max(contract.lot, usd / level.px // contract.lot * contract.lot)
-        for match in book.take(side, level.px, qty):
-            self._fill_maker(change, match)
-        buyer, seller = (MARKET_ADDRESS, MARKET_ADDRESS)
-        self.pricing.traded(contract.name, level.px, qty)
-        trade_id = self.ledger.next_trade_id()
-        return [Trade(trade_id=trade_id, name=contract.name, side=side, px=level.px, qty=qty, time_ns=now_ns,
-                      buyer=buyer, seller=seller)]  # fmt: skip
-
-    # -- settlement and liquidation ---------------------------------------------------------------------------------
-
-    def _settle_due(self, now_ns: int) -> None:
-        """Pay every settlement since the last one paid, oldest first. A new exchange starts with the coming one."""
-        if not self.ledger.settled_ns:
-            self.ledger.settled_ns = now_ns // NS_PER_H * NS_PER_H
-        if not all(map(self.pricing.known, self._listed())):
-            return
-        for at_ns in settlements_due(self.ledger.settled_ns, now_ns):
-            change = Change()
-            change.settled_ns = at_ns
-            for contract in self.contracts.values():
-                if contract.listed and at_ns // NS_PER_H % contract.funding_interval_h == 0:
-                    on_oracle = self.terms.funding_basis is FundingBasis.ORACLE
-                    px = self.oracle(contract.name) if on_oracle else self.mark(contract.name)
-                    rate = self.pricing.settled(contract.name, at_ns).rate
-                    pay_funding(
-                        change, self.ledger.accounts.values(), contract.name, rate, px, at_ns, self._money,
-                        self.ledger.next_trade_id,
-                    )  # fmt: skip
-            self._publish(change)
-
-    def _liquidate(self, account: AccountState, doomed: list[Position]) -> None:
-        """Cancel everything, then close what is doomed against the book; what the book cannot take goes at the mark."""
-        change = _touch(account)
-        for order in self.open_orders(account.address):
-            self._end(change, order, CancelReason.LIQUIDATED)
-        for position in doomed:
-            name, qty, now = position.name, abs(position.qty), self._clock.wire_ns()
-            side = Side.SELL if position.qty > 0 else Side.BUY
-            order = Order(
-                order_id=self.ledger.next_order_id(), account=account.address, name=name, side=side, px=ZERO, qty=qty,
-                requested_qty=qty, tif=TimeInForce.IOC, reduce_only=True, is_market=True, state=OrderState.FILLED,
-                created_ns=now, updated_ns=now,
-            )  # fmt: skip
-            self.ledger.add_order(order)
-            left = qty
-            for match in self._books[name].take(side, None, qty):
-                if match.maker is not None:
-                    self._fill_maker(change, match)
-                self._execute(change, account, order, match, LiquiditySide.TAKER, liquidation=True)
-                left -= match.qty
-            if left:
-                self._execute(change, account, order, Match(self.mark(name), left, None), LiquiditySide.TAKER, True)
-        if account.cash < 0 and not any(position.qty for position in account.positions.values()):
-            account.cash = ZERO  # the insurance fund takes the rest
-        self._publish(change)
+                change = Change()
+                self._execution.liquidate(change, account, doomed)
+                self._publish(change)
 
     # -- leaf helpers -----------------------------------------------------------------------------------------------
-
-    def _listed(self) -> list[str]:
-        return [contract.name for contract in self.contracts.values() if contract.listed]
-
-    def _money(self, amount: Decimal) -> Decimal:
-        return amount.quantize(self.terms.money_step, rounding=ROUND_HALF_EVEN)
 
     def _publish(self, change: Change) -> None:
         """Durable first, then told."""
@@ -531,9 +379,10 @@ class Exchange:
         for order in change.orders.values():
             listener.order_changed(order)
         for order, fill in change.fills:
-            self.pricing.traded(fill.name, fill.px, fill.qty)
             listener.filled(order, fill)
-            listener.traded(_as_trade(fill))
+        for trade in public_trades(change):
+            self.pricing.traded(trade.name, trade.px, trade.qty)
+            listener.traded(trade)
         for payment in change.payments:
             listener.funding_paid(payment)
         for account in change.accounts.values():
@@ -546,13 +395,3 @@ def _touch(account: AccountState) -> Change:
     change = Change()
     change.accounts[account.address] = account
     return change
-
-
-def _as_trade(fill: Fill) -> Trade:
-    """The public print of a user's execution; the other side is everybody else."""
-    taker = fill.side if fill.liquidity is LiquiditySide.TAKER else fill.side.opposite
-    buys = fill.side is Side.BUY
-    return Trade(
-        trade_id=fill.trade_id, name=fill.name, side=taker, px=fill.px, qty=fill.qty, time_ns=fill.time_ns,
-        buyer=fill.account if buys else MARKET_ADDRESS, seller=MARKET_ADDRESS if buys else fill.account,
-    )  # fmt: skip

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from bisect import insort
-from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
+from decimal import Decimal
 from typing import NamedTuple
 
 from core.types import Side
@@ -75,31 +75,26 @@ class Book:
             return top.ask is not None and px >= top.ask.px
         return top.bid is not None and px <= top.bid.px
 
-    def take(self, side: Side, limit: Decimal | None, qty: Decimal) -> list[Match]:
-        """Remove up to `qty` at `limit` or better (None = any price). Users' orders are not changed, only named."""
+    def take(self, side: Side, limit: Decimal | None, qty: Decimal) -> Match | None:
+        """The next piece of liquidity at `limit` or better (None = any price), at most `qty` of it; None = nothing left.
+
+        What the ladder gives is gone from it. A user's order is only named: booking the execution shrinks it.
+        """
         self._deepen()
         ladder, users = (self._asks, self._user_asks) if side is Side.BUY else (self._bids, self._user_bids)
-        matches: list[Match] = []
-        left, at = qty, 0
-        while left > 0 and (ladder or at < len(users)):
-            level = ladder[0] if ladder else None
-            order = users[at] if at < len(users) else None
-            from_ladder = level is not None and (order is None or not _better(side.opposite, order.px, level[0]))
-            px = level[0] if from_ladder and level is not None else order.px if order is not None else ZERO
-            if limit is not None and _better(side, px, limit):
-                break
-            if from_ladder and level is not None:
-                size = min(left, level[1])
-                level[1] -= size
-                if not level[1]:
-                    ladder.pop(0)
-                matches.append(Match(px, size, None))
-            elif order is not None:
-                size = min(left, order.remaining)
-                at += 1
-                matches.append(Match(px, size, order))
-            left -= size
-        return matches
+        level = ladder[0] if ladder else None
+        order = users[0] if users else None
+        if level is not None and (order is None or not _better(side.opposite, order.px, level[0])):
+            if limit is not None and _better(side, level[0], limit):
+                return None
+            size = min(qty, level[1])
+            level[1] -= size
+            if not level[1]:
+                del ladder[0]
+            return Match(level[0], size, None)
+        if order is None or (limit is not None and _better(side, order.px, limit)):
+            return None
+        return Match(order.px, min(qty, order.remaining), order)
 
     def add(self, order: Order) -> None:
         """Rest an open order."""
@@ -131,13 +126,6 @@ class Book:
                     ladder.pop(0)
                 matches.append(Match(order.px, size, order))
         return matches
-
-    def at_touch(self, side: Side) -> list[Order]:
-        """Users' orders resting on `side` at the touch or inside it, best first."""
-        ladder, users = (self._bids, self._user_bids) if side is Side.BUY else (self._asks, self._user_asks)
-        if not ladder:
-            return list(users)
-        return [order for order in users if not _better(side, ladder[0][0], order.px)]
 
     def _best(self, ladder: list[list[Decimal]], users: list[Order], sign: int) -> Level | None:
         if not ladder:
@@ -182,14 +170,8 @@ class Book:
         return max(1, int(usd / mid / float(lot))) * lot
 
 
-def round_px(contract: Contract, px: Decimal, up: bool) -> Decimal:
-    """`px` on the contract's grid, directed."""
-    step = contract.tick_at(px)
-    return (px / step).to_integral_value(rounding=ROUND_CEILING if up else ROUND_FLOOR) * step
-
-
 def _better(side: Side, px: Decimal, limit: Decimal) -> bool:
-    """For a buyer's order: px beyond (above) the limit; for a seller's: below it."""
+    """Whether `px` bids more than `limit` (BUY) or asks less (SELL)."""
     return px > limit if side is Side.BUY else px < limit
 
 

@@ -1,4 +1,6 @@
-"""`POST /exchange` of the simulated Hyperliquid: who signed, is the nonce good, then the action (docs/venues/hyperliquid.md 6, 7, 10).
+"""`POST /exchange` of the simulated Hyperliquid: who signed, is the nonce good, then the action.
+
+Sources: docs/venues/hyperliquid.md 6, 7 and 10.
 
 Three layers of refusal, as on the venue: a body that does not decode is HTTP 422; a whole action is refused with
 `status: "err"`; an order or cancel within a batch by an `error` string of its own, while the others go on.
@@ -182,9 +184,9 @@ class Actions:
     def _cancel(self, user: str, asset: int, order_id: int | None = None, cloid: str | None = None) -> Row | str:
         contract = self._contract(asset)
         order = self._exchange.order(user, order_id, cloid)
-        if contract is not None and order is not None and order.name == contract.name:
-            if not isinstance(self._exchange.cancel(user, order.order_id), Refused):
-                return "success"
+        known = contract is not None and order is not None and order.name == contract.name
+        if known and not isinstance(self._exchange.cancel(user, order_id, cloid), Refused):
+            return "success"
         return {"error": rows.refusal(Reject.UNKNOWN_ORDER, asset, None)}
 
     def _modify(self, user: str, oid: int | str, new: wire.OrderWire) -> Row | str:

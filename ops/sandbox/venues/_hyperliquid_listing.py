@@ -1,4 +1,7 @@
-"""What the simulated Hyperliquid lists: its contracts, their wire numbers, and the catalogue answers (docs/venues/hyperliquid.md 2)."""
+"""What the simulated Hyperliquid lists: its contracts, their wire numbers, and the catalogue answers.
+
+Source: docs/venues/hyperliquid.md 2.
+"""
 
 from __future__ import annotations
 

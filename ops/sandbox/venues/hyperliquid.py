@@ -1,7 +1,7 @@
 """The simulated Hyperliquid: one port with `POST /info`, `POST /exchange` and `/ws`.
 
-Written from docs/venues/hyperliquid.md alone. It is a testnet to its clients: L1 signatures carry source "b". Not simulated: trigger orders, TWAPs, spot and HIP-3
-markets, vaults, sub-accounts, staking, the request budget per IP.
+Written from docs/venues/hyperliquid.md alone. It is a testnet to its clients: L1 signatures carry source "b". Not
+simulated: trigger orders, TWAPs, spot and HIP-3 markets, vaults, sub-accounts, staking, the request budget per IP.
 """
 
 from __future__ import annotations
