@@ -27,6 +27,7 @@ from core.account import AccountSnapshot, PairView
 from core.clock import SystemClock
 from core.config import Loaded, load
 from core.messages import PairStatus
+from core.types import TradingState
 from ops import supervision
 from ops.context import Context
 
@@ -129,6 +130,11 @@ class System:
         fresh = page is not None and self.clock.mono_ns() - page.written_mono_ns < 2_000_000_000
         return fresh and not supervision.readiness(Context(self.loaded, self.clock, True))
 
+    def ready_halted(self) -> bool:
+        """Ready, with the halt still holding."""
+        page = self.page()
+        return self.ready() and page is not None and page.trading_state is TradingState.HALTED
+
     def sandbox(self, what: str = "state", *words: str) -> Any:
         return json.loads(self.cli("sandbox", what, *words).stdout)
 
@@ -144,6 +150,15 @@ class System:
         page = self.page()
         assert page is not None
         return {(str(p.venue), p.symbol): p.qty for p in page.positions if p.qty}
+
+    def client_ids(self) -> list[str]:
+        """Every client order id that any venue ever took from us, as often as it took it."""
+        return [
+            order["client_id"]
+            for body in self.sandbox()["venues"].values()
+            for account in body["accounts"].values()
+            for order in account["orders"]
+        ]
 
     def books_equal(self) -> bool:
         """Whether the journal's positions equal the venues' own; call when no pair is in motion."""
@@ -186,10 +201,10 @@ class System:
 def sandbox_positions(state: Any) -> list[tuple[str, str, Decimal]]:
     """(venue, canonical symbol, signed canonical size) out of the control endpoint's state."""
     return [
-        (venue, position["symbol"], Decimal(position["qty"]))
+        (venue, position["symbol"], Decimal(position["canonical_qty"]))
         for venue, body in state["venues"].items()
-        for account in body["accounts"]
-        for position in account["positions"]
+        for account in body["accounts"].values()
+        for position in account["positions"].values()
     ]
 
 
