@@ -1,7 +1,9 @@
 """What a feed asks of a venue: the FeedDecoder protocol. A decoder knows frames; it has no socket, clock or log.
 
 `feeds/venues/<venue>.py` exposes class `Decoder`. `decode` turns one frame into a list of events in canonical units;
-everything it cannot decode raises core.errors.Malformed, which the session counts and drops.
+everything it cannot decode raises core.errors.Malformed, which the session counts and drops. Order between frames is the
+publisher's business: a decoder hands on the venue's own order number and keeps nothing from frame to frame, except what
+must be seen across frames to know a unit (the settlement times by which Aster's funding interval is checked).
 """
 
 from __future__ import annotations
@@ -21,7 +23,8 @@ class QuoteEvent(NamedTuple):
     bid_qty: float
     ask_px: float
     ask_qty: float
-    exch_ts_ns: int
+    exch_ts_ns: int  # when the venue sent or matched it, UTC; 0 = not told
+    sequence: int = 0  # grows with every change of this symbol's book; 0 = the venue has no order number
 
 
 class MarkEvent(NamedTuple):
@@ -32,7 +35,7 @@ class MarkEvent(NamedTuple):
     index_px: float
     open_interest: float
     volume_24h_usd: float
-    exch_ts_ns: int
+    exch_ts_ns: int  # 0 = not told
 
 
 class FundingEvent(NamedTuple):
@@ -41,12 +44,14 @@ class FundingEvent(NamedTuple):
 
 
 class DepthEvent(NamedTuple):
-    """Several levels a side, best first, ((px, qty), ...), canonical; for liquidity figures and as the symbol's proof."""
+    """Several levels a side, best first, ((px, qty), ...), canonical: liquidity figures, the symbol's proof, and its
+    quote when `sequence` (same numbers as QuoteEvent's) is newer than the last quote's."""
 
     symbol: str
     bids: tuple[tuple[float, float], ...]
     asks: tuple[tuple[float, float], ...]
     exch_ts_ns: int
+    sequence: int = 0
 
 
 class ControlKind(enum.Enum):
@@ -71,14 +76,23 @@ class GapEvent(NamedTuple):
     detail: str
 
 
-FeedEvent = QuoteEvent | MarkEvent | FundingEvent | DepthEvent | ControlEvent | GapEvent
+MarketEvent = QuoteEvent | MarkEvent | FundingEvent | DepthEvent
+FeedEvent = MarketEvent | ControlEvent | GapEvent
 
 
 class RestRequest(NamedTuple):
-    """One public read: `body` None = GET."""
+    """One public read: `body` None = GET. `weight` as the venue counts it against its budget per minute."""
 
     path: str
     body: bytes | None
+    weight: int = 1
+
+
+class SocketPlan(NamedTuple):
+    """What one connection carries: canonical symbols, and the frames that subscribe them, in the order to send."""
+
+    symbols: tuple[str, ...]
+    frames: tuple[bytes, ...]
 
 
 class FeedDecoder(Protocol):
@@ -90,17 +104,26 @@ class FeedDecoder(Protocol):
     max_connection_s: float
     """Rotate the connection before this age; 0 = no limit."""
 
+    client_burst: int
+    """Frames that may be sent at once, over all connections of this process; then `client_frames_per_s`."""
+
+    client_frames_per_s: float
+
+    funding_on_whole_intervals: bool
+    """Settlements fall on whole intervals since 1970 (UTC) and the stream does not say when the next one is."""
+
     def catalogue_requests(self) -> list[RestRequest]:
         """What to read, in order, for `load_catalogue`."""
 
     def load_catalogue(self, answers: list[bytes], wanted: Iterable[str]) -> list[Instrument]:
-        """Instruments of the wanted canonical symbols (all when empty). Raises Malformed."""
+        """Instruments of the wanted canonical symbols (all when empty), delisted ones flagged. Raises Malformed, and
+        then keeps the catalogue it had."""
 
     def ws_path(self) -> str:
         """Appended to the configured ws_url."""
 
-    def subscriptions(self) -> list[bytes]:
-        """Frames to send after connecting, in batches the venue allows, for the loaded catalogue."""
+    def sockets(self) -> list[SocketPlan]:
+        """The loaded catalogue's live symbols over as many connections as the venue's limits ask for."""
 
     def resubscribe(self, symbol: str) -> list[bytes]:
         """Frames that renew one symbol's channels after a gap."""
@@ -111,8 +134,14 @@ class FeedDecoder(Protocol):
     def decode(self, frame: bytes) -> list[FeedEvent]:
         """Raises Malformed."""
 
-    def figures_requests(self) -> list[RestRequest]:
-        """Periodic public reads for funding, volume and open interest not on the stream; may be empty."""
+    def seed_requests(self) -> list[RestRequest]:
+        """Reads of current quotes after subscribing, where the venue sends no first quote; may be empty."""
 
-    def load_figures(self, answers: list[bytes]) -> list[FeedEvent]:
-        """Raises Malformed."""
+    def load_seed(self, answer: bytes) -> list[QuoteEvent]:
+        """Quotes of one answer to `seed_requests`. Raises Malformed."""
+
+    def figures_requests(self, calendar_ns: int) -> list[RestRequest]:
+        """Periodic reads for settled funding, volume and open interest that are not on the stream, as of `calendar_ns`."""
+
+    def load_figures(self, answer: bytes) -> list[MarketEvent]:
+        """Events of one answer to `figures_requests`; answers tell by themselves what they are. Raises Malformed."""
