@@ -27,7 +27,6 @@ an answer was lost. Refused: trusting the private stream's positions (they come 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -42,7 +41,7 @@ from executor.leverage import LeverageKeeper
 from executor.registrar import FOREIGN_POSITION
 from executor.resolver import Resolved, Resolver
 from executor.resting import RestingOrders
-from executor.state import Key, OrderState
+from executor.state import Key
 from executor.venues.base import VenueOrder
 
 FULL_EVERY = 6
@@ -84,19 +83,12 @@ class _Watch:
         self.warned_clock = False
 
 
-def _page_only(order: OrderState) -> None:
-    """The default of `on_unreachable`: the resolver has logged the page already."""
-
-
 class Reconciler:
-    """See the module text. Set `on_unreachable` to let pairs unwind where `unknown_policy` says so."""
+    """See the module text. `resolved` hears of every order that left doubt."""
 
     def __init__(self, engine: Engine, resolved: Resolved) -> None:
-        self.on_unreachable: Callable[[OrderState], None] = _page_only
         self._engine = engine
-        self._watches = {
-            venue: _Watch(engine, venue, Resolver(engine, venue, resolved, self._hand_over)) for venue in engine.desks
-        }
+        self._watches = {venue: _Watch(engine, venue, Resolver(engine, venue, resolved)) for venue in engine.desks}
 
     async def recover(self, venue: Venue) -> bool:
         """Start-up reconciliation; True = this venue is reconciled. Orders still in doubt stay frozen and are worked on by
@@ -198,7 +190,8 @@ class Reconciler:
             await self.turn(venue)
             pause = DOUBT_PAUSE_S if watch.resolver.in_doubt() or watch.differences.pending else IDLE_PAUSE_S
             with suppress(TimeoutError):
-                await asyncio.wait_for(watch.wake.wait(), pause)
+                async with asyncio.timeout(pause):
+                    await watch.wake.wait()
 
     def _reading_due(self, venue: Venue) -> bool:
         watch = self._watches[venue]
@@ -323,6 +316,3 @@ class Reconciler:
         if skewed and not watch.warned_clock:
             engine.log.error("clock_skew", venue=venue, clock_offset_ms=round(offset_ms, 1))
         watch.warned_clock = skewed
-
-    def _hand_over(self, order: OrderState) -> None:
-        self.on_unreachable(order)

@@ -18,6 +18,7 @@ import msgspec
 from core.clock import NS_PER_MS, NS_PER_S
 from core.errors import VenueError
 from core.types import OrderStatus, TimeInForce, Venue
+from executor.desk import Desk
 from executor.doubt import Evidence, Ruling, judge
 from executor.engine import Engine
 from executor.state import Key, OrderState
@@ -40,20 +41,16 @@ class _Case(msgspec.Struct, kw_only=True):
     burned: bool | None = None  # None = not tried
     excess_lots: int | None = None
     paged_mono_ns: int = 0
-    handed_over: bool = False
 
 
 class Resolver:
     """One venue's cases."""
 
-    def __init__(
-        self, engine: Engine, venue: Venue, resolved: Resolved, unreachable: Callable[[OrderState], None]
-    ) -> None:
+    def __init__(self, engine: Engine, venue: Venue, resolved: Resolved) -> None:
         self._engine = engine
         self._desk = engine.desks[venue]
         self._venue = venue
         self._resolved = resolved
-        self._unreachable = unreachable
         self._cases: dict[str, _Case] = {}
         self._vanished: set[str] = set()  # resting orders of ours that the venue no longer lists
         self._fills_read_wire_ns = 0
@@ -187,7 +184,7 @@ class Resolver:
         self._resolved(self._venue, ruling.source, seconds)
 
     def _escalate(self, order: OrderState, unreachable_ns: int) -> None:
-        """The venue has been unreadable for too long: page, and hand the pair over where the policy says so."""
+        """The venue has been unreadable for too long: page. (`unknown_policy` itself is applied by executor.pairs.)"""
         execution = self._engine.config.execution
         bound_ns = int(execution.unreachable_s * NS_PER_S)
         case = self._case(order)
@@ -195,21 +192,19 @@ class Resolver:
         in_doubt_ns = self._engine.clock.wire_ns() - case.since_wire_ns
         if unreachable_ns <= bound_ns or in_doubt_ns <= bound_ns:
             return
-        if not case.paged_mono_ns or now - case.paged_mono_ns >= PAGE_EVERY_NS:
-            case.paged_mono_ns = now
-            self._engine.log.error(
-                "order_unresolved",
-                venue=self._venue,
-                symbol=order.prepared.symbol,
-                client_id=order.client_order_id,
-                pair_id=order.prepared.pair_id,
-                unreachable_s=round(unreachable_ns / NS_PER_S, 1),
-                policy=execution.unknown_policy,
-                detail="the venue does not answer and this order's outcome is unknown; look at it by hand",
-            )
-        if execution.unknown_policy == "unwind_filled_leg" and not case.handed_over:
-            case.handed_over = True
-            self._unreachable(order)
+        if case.paged_mono_ns and now - case.paged_mono_ns < PAGE_EVERY_NS:
+            return
+        case.paged_mono_ns = now
+        self._engine.log.error(
+            "order_unresolved",
+            venue=self._venue,
+            symbol=order.prepared.symbol,
+            client_id=order.client_order_id,
+            pair_id=order.prepared.pair_id,
+            unreachable_s=round(unreachable_ns / NS_PER_S, 1),
+            policy=execution.unknown_policy,
+            detail="the venue does not answer and this order's outcome is unknown; look at it by hand",
+        )
 
     # ---- small things -----------------------------------------------------------------------------------------------
 
@@ -229,22 +224,26 @@ class Resolver:
         return order.status is OrderStatus.ACCEPTED and is_ioc and silent
 
     def _bound_ns(self, order: OrderState) -> int:
-        """After this UTC time the order can no longer execute; one that the venue took as IOC ended at once."""
-        if order.status is OrderStatus.ACCEPTED:
-            return order.moved_wire_ns
-        prepared = order.prepared
-        instrument = self._desk.instrument(prepared.symbol)
-        if instrument is None:
-            return prepared.expires_wire_ns
-        return self._desk.gateway.unknown_bound_ns(
-            OrderRequest(
-                client_order_id=prepared.client_order_id,
-                instrument=instrument,
-                side=prepared.side,
-                lots=prepared.lots,
-                limit_ticks=prepared.limit_ticks,
-                time_in_force=prepared.time_in_force,
-                reduce_only=prepared.reduce_only,
-                expires_wire_ns=prepared.expires_wire_ns,
-            )
+        return bound_ns(self._desk, order)
+
+
+def bound_ns(desk: Desk, order: OrderState) -> int:
+    """After this UTC time the order can no longer execute; one that the venue took as IOC ended at once."""
+    prepared = order.prepared
+    if order.status is OrderStatus.ACCEPTED and prepared.time_in_force is TimeInForce.IOC:
+        return order.moved_wire_ns
+    instrument = desk.instrument(prepared.symbol)
+    if instrument is None:
+        return prepared.expires_wire_ns
+    return desk.gateway.unknown_bound_ns(
+        OrderRequest(
+            client_order_id=prepared.client_order_id,
+            instrument=instrument,
+            side=prepared.side,
+            lots=prepared.lots,
+            limit_ticks=prepared.limit_ticks,
+            time_in_force=prepared.time_in_force,
+            reduce_only=prepared.reduce_only,
+            expires_wire_ns=prepared.expires_wire_ns,
         )
+    )

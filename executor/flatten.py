@@ -1,0 +1,337 @@
+"""Flatten: get out, whatever else is dead, and say truthfully what is left.
+
+The same routine in the running executor and in `--flatten-and-exit` (no strategies, perhaps no feeds). In order:
+
+  1. the durable halt latch, then HALTED: nothing may open behind our back (only `tandem resume` lifts it)
+  2. per venue, all at once, in rounds: cancel every order, read the positions, close each reduce-only by IOC. The limit walks
+     `flatten_ladder_bps` away from the touch, one step per attempt, `flatten_step_s` apart; after the last step it goes on
+     at that step only as long as something fills
+  3. flat is what the venue says: two readings in a row without position and without order, each begun after every order of
+     ours in scope either has a known outcome or can no longer execute
+  4. the residual: dust that the venue takes no order for, foreign positions (closed only with `include_foreign`), what the
+     ladder did not fill, and venues that do not answer
+
+A close whose outcome is unknown is never answered by a second one on trust: the next attempt waits for the step, reads the
+position again and sends what is left reduce-only, which the venue shrinks or refuses when the first one did fill.
+
+Prices: shared-memory quote if fresh, else the venue's own REST book, else its mark (RULES 5). What is ours in a position that
+is partly foreign is what live pairs hold. Bounds: ROUNDS_MAX rounds and TOTAL_S in all, PATIENCE_S for a silent venue.
+Refused: market orders (no bound on the price), stopping at the first venue that fails (the others wait for nothing).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from decimal import Decimal
+
+import msgspec
+
+from core.clock import NS_PER_S
+from core.errors import VenueError
+from core.messages import FlattenReport, ResidualPosition
+from core.types import Instrument, OrderStatus, Position, Side, TimeInForce, TradingState, Venue
+from executor.engine import Engine
+from executor.exit_price import Reference, closing_ticks, price_from_book, price_from_rest
+from executor.orders import Draft
+from executor.outcome import RejectCode
+from executor.resolver import bound_ns
+from executor.state import Key, OrderState
+from executor.venues.base import CancelRequest, VenueOrder
+
+ROUNDS_MAX = 400
+TOTAL_S = 150.0
+PATIENCE_S = 15.0
+POLL_S = 0.25
+FLAT_READINGS = 2
+ORDERS_PER_CLOSE = 5
+REASON = "flatten"
+
+_DUST = frozenset({RejectCode.MIN_NOTIONAL.value, RejectCode.SIZE.value})
+
+
+async def flatten(engine: Engine, venue: Venue | None, symbol: str | None, include_foreign: bool) -> FlattenReport:
+    """Close everything in scope; returns when flat, or when nothing more can be done. Never raises VenueError."""
+    engine.latch.set(REASON, engine.clock.wire_ns())
+    if engine.state.trading_state is not TradingState.HALTED:
+        engine.set_trading_state(TradingState.HALTED, REASON)
+    scope = [each for each in engine.desks if venue in (None, each)]
+    workers = [_VenueFlatten(engine, each, symbol, include_foreign) for each in scope]
+    try:
+        await asyncio.gather(*(worker.run() for worker in workers))
+    finally:
+        for worker in workers:
+            engine.flattening -= worker.keys
+    residual = tuple(position for worker in workers for position in worker.residual())
+    unreachable = tuple(worker.venue for worker in workers if not worker.answered)
+    report = FlattenReport(
+        command_id=None, flat=not residual and not unreachable, residual=residual, unreachable=unreachable
+    )
+    log = engine.log.info if report.flat else engine.log.error
+    log("flatten_done", flat=report.flat, residual=len(residual), unreachable=",".join(unreachable))
+    return report
+
+
+class _Closing(msgspec.Struct, kw_only=True):
+    """One instrument being closed."""
+
+    step: int = 0  # on the ladder
+    next_mono_ns: int = 0
+    why: str = ""  # why it is left, once nothing more can be done
+    reference: Reference | None = None
+
+
+class _VenueFlatten:
+    """One venue's rounds. `answered`: the venue has answered the newest reading in time."""
+
+    def __init__(self, engine: Engine, venue: Venue, symbol: str | None, include_foreign: bool) -> None:
+        self.venue = venue
+        self.keys: set[Key] = set()
+        self.answered = False
+        self._engine = engine
+        self._desk = engine.desks[venue]
+        self._symbol = symbol
+        self._include_foreign = include_foreign
+        self._closing: dict[str, _Closing] = {}
+        self._positions: dict[str, Position] = {}
+        self._began_ns = engine.clock.mono_ns()
+        self._answered_ns = self._began_ns
+        self._ladder = engine.config.execution.flatten_ladder_bps
+        self._step_ns = int(engine.config.execution.flatten_step_s * NS_PER_S)
+
+    async def run(self) -> None:
+        """Rounds until flat, or until what is left cannot be closed."""
+        self._claim(self._held())
+        flat_readings = 0
+        for _ in range(ROUNDS_MAX):
+            began_wire_ns = self._engine.clock.wire_ns()
+            orders = await self._read()
+            now = self._engine.clock.mono_ns()
+            if orders is None:
+                if now - self._answered_ns > PATIENCE_S * NS_PER_S:
+                    self.answered = False
+                    return
+            else:
+                self._answered_ns, self.answered = now, True
+                await self._cancel(orders)
+                work = self._work()
+                settled = not orders and self._nothing_can_land(began_wire_ns)
+                if not work and settled:
+                    flat_readings += 1
+                    if flat_readings >= FLAT_READINGS:
+                        return
+                else:
+                    flat_readings = 0
+                    await asyncio.gather(*(self._close(position) for position in work))
+            if now - self._began_ns > TOTAL_S * NS_PER_S:
+                self._give_up()
+                return
+            await asyncio.sleep(POLL_S)
+
+    def residual(self) -> list[ResidualPosition]:
+        """What is left, exactly; from our own books where the venue does not answer."""
+        if not self.answered:
+            return [self._from_journal(key) for key in sorted(self._held())]
+        return [self._stated(position) for position in self._positions.values() if position.lots]
+
+    # ---- reading ----------------------------------------------------------------------------------------------------
+
+    async def _read(self) -> list[VenueOrder] | None:
+        """Open orders in scope, and positions into `_positions`; None when the venue did not answer."""
+        if not self._desk.started:
+            return None
+        gateway, asked_ns = self._desk.gateway, self._engine.clock.mono_ns()
+        try:
+            orders = [order for order in await gateway.open_orders() if self._cancels(order)]
+            positions = await gateway.positions()
+        except VenueError as error:
+            self._engine.log.warning("flatten_read_failed", venue=self.venue, detail=str(error))
+            return None
+        self._desk.note_positions(positions, asked_ns)
+        self._positions = {each.symbol: each for each in positions if self._symbol in (None, each.symbol)}
+        self._claim({(self.venue, name) for name in self._positions})
+        return orders
+
+    def _held(self) -> set[Key]:
+        """Instruments in scope on which our books hold something."""
+        state = self._engine.state
+        keys = {key for key, position in state.positions.items() if position.book.lots}
+        keys |= {(leg.venue, pair.symbol) for pair in state.live_pairs() for leg in pair.legs}
+        return {key for key in keys if key[0] == self.venue and self._symbol in (None, key[1])}
+
+    def _claim(self, keys: set[Key]) -> None:
+        """Pairs keep their hands off these until flatten has ended."""
+        self.keys |= keys
+        self._engine.flattening |= keys
+
+    def _nothing_can_land(self, began_wire_ns: int) -> bool:
+        """Whether the reading that began then shows the end: no order of ours in scope can still execute after it."""
+        grace_ns = int(self._engine.config.execution.unknown_grace_s * NS_PER_S)
+        return all(
+            began_wire_ns > bound_ns(self._desk, order) + grace_ns
+            for order in self._engine.state.open_orders()
+            if order.prepared.venue == self.venue and self._symbol in (None, order.prepared.symbol)
+        )
+
+    # ---- orders -----------------------------------------------------------------------------------------------------
+
+    def _cancels(self, order: VenueOrder) -> bool:
+        """Ours always. Foreign ones too, unless they stand beside a foreign position that is to stay (its stop, perhaps)."""
+        if self._symbol not in (None, order.symbol):
+            return False
+        if self._include_foreign or self._engine.is_ours(self.venue, order.client_order_id):
+            return True
+        known = self._engine.state.positions.get((self.venue, order.symbol))
+        return known is None or not known.foreign
+
+    async def _cancel(self, orders: list[VenueOrder]) -> None:
+        requests = []
+        for order in orders:
+            instrument = self._engine.instrument((self.venue, order.symbol))
+            if instrument is not None:
+                requests.append(
+                    CancelRequest(
+                        instrument=instrument,
+                        client_order_id=order.client_order_id or "",
+                        venue_order_id=order.venue_order_id,
+                    )
+                )
+        await asyncio.gather(*(self._engine.cancel(self.venue, request) for request in requests))
+
+    # ---- positions --------------------------------------------------------------------------------------------------
+
+    def _our_lots(self, position: Position) -> int:
+        """Signed lots of the position that flatten may close. What an order without a known end may have added is ours."""
+        if self._include_foreign:
+            return position.lots
+        state, key = self._engine.state, (self.venue, position.symbol)
+        known = state.positions.get(key)
+        ours = known.book.lots if known else 0
+        if known is not None and known.foreign:
+            legs = [pair.leg(self.venue) for pair in state.live_pairs() if pair.symbol == position.symbol]
+            ours = sum(leg.lots for leg in legs if leg is not None)
+        ours += sum(
+            order.leaves_lots * order.prepared.side.sign
+            for order in state.open_orders()
+            if order.key == key and order.prepared.side.sign * position.lots > 0
+        )
+        if ours * position.lots <= 0:
+            return 0
+        return min(abs(ours), abs(position.lots)) * (1 if position.lots > 0 else -1)
+
+    def _work(self) -> list[Position]:
+        """Positions that still can and may be closed."""
+        return [
+            position
+            for position in self._positions.values()
+            if self._our_lots(position) and not self._closing.setdefault(position.symbol, _Closing()).why
+        ]
+
+    async def _close(self, position: Position) -> None:
+        """One attempt, when its step is due."""
+        closing, now = self._closing[position.symbol], self._engine.clock.mono_ns()
+        instrument = self._engine.instrument((self.venue, position.symbol))
+        if instrument is None:
+            closing.why = "the venue lists no such contract"
+            return
+        if now < closing.next_mono_ns:
+            return
+        closing.reference = await self._reference(position, instrument)
+        if closing.reference is None:
+            return
+        step = min(closing.step, len(self._ladder) - 1)
+        orders = []
+        for draft in self._drafts(instrument, self._our_lots(position), closing.reference, self._ladder[step]):
+            order = await self._engine.place(draft)
+            if order is None:
+                return
+            orders.append(order)
+        closing.next_mono_ns = self._engine.clock.mono_ns() + self._step_ns
+        self._advance(closing, orders)
+
+    def _drafts(self, instrument: Instrument, lots: int, reference: Reference, beyond_bps: float) -> list[Draft]:
+        """Reduce-only IOC orders for `lots` (signed), split where the venue bounds an order's size."""
+        side = Side.SELL if lots > 0 else Side.BUY
+        ticks = closing_ticks(instrument, side, reference.touch(side), beyond_bps)
+        most = int(instrument.max_qty / instrument.lot_size) if instrument.max_qty else abs(lots)
+        drafts: list[Draft] = []
+        left = abs(lots)
+        while left and len(drafts) < ORDERS_PER_CLOSE:
+            part = min(left, max(1, most))
+            left -= part
+            drafts.append(
+                Draft(
+                    instrument=instrument,
+                    side=side,
+                    lots=part,
+                    limit_ticks=ticks,
+                    time_in_force=TimeInForce.IOC,
+                    reduce_only=True,
+                    purpose="flatten",
+                    strategy="",
+                )
+            )
+        return drafts
+
+    def _advance(self, closing: _Closing, orders: list[OrderState]) -> None:
+        """Next step of the ladder, or the reason why there is none."""
+        filled = sum(order.filled_lots for order in orders)
+        if any(order.code in _DUST for order in orders) and not filled:
+            closing.why = "dust: below the venue's smallest order"
+            return
+        if all(order.status is OrderStatus.FILLED for order in orders):
+            closing.next_mono_ns = 0
+            return
+        if closing.step + 1 < len(self._ladder):
+            closing.step += 1
+        elif not filled and not any(order.status is OrderStatus.UNKNOWN for order in orders):
+            closing.why = "not filled within the price ladder"
+
+    async def _reference(self, position: Position, instrument: Instrument) -> Reference | None:
+        fresh = price_from_book(self._engine.quote((self.venue, position.symbol)))
+        if fresh is not None:
+            return fresh
+        try:
+            return price_from_rest(await self._desk.gateway.top_of_book(instrument), instrument)
+        except VenueError as error:
+            self._engine.log.warning(
+                "flatten_price_failed", venue=self.venue, symbol=position.symbol, detail=str(error)
+            )
+        if position.mark_px <= 0:
+            return None
+        mark = position.mark_px / instrument.multiplier
+        return Reference(bid_px=mark, ask_px=mark, source="mark")
+
+    # ---- what is left -----------------------------------------------------------------------------------------------
+
+    def _give_up(self) -> None:
+        for closing in self._closing.values():
+            closing.why = closing.why or f"not closed within {TOTAL_S:.0f} s"
+
+    def _stated(self, position: Position) -> ResidualPosition:
+        closing = self._closing.get(position.symbol)
+        instrument = self._engine.instrument((self.venue, position.symbol))
+        qty = instrument.lots_to_qty(position.lots) if instrument else Decimal(position.lots)
+        px = position.mark_px / instrument.multiplier if instrument else position.mark_px
+        if px <= 0 and closing is not None and closing.reference is not None:
+            px = (closing.reference.bid_px + closing.reference.ask_px) / 2
+        why = (
+            closing.why
+            if closing is not None and closing.why
+            else "foreign"
+            if not self._our_lots(position)
+            else "open"
+        )
+        return ResidualPosition(venue=self.venue, symbol=position.symbol, qty=qty, notional_usd=abs(qty * px), why=why)
+
+    def _from_journal(self, key: Key) -> ResidualPosition:
+        state = self._engine.state
+        qty = state.qty(key)
+        entry = state.positions[key].book.avg_px if key in state.positions else Decimal(0)
+        multiplier = state.contracts[key].multiplier if key in state.contracts else 1
+        return ResidualPosition(
+            venue=key[0],
+            symbol=key[1],
+            qty=qty,
+            notional_usd=abs(qty * entry / multiplier),
+            why="venue unreachable: by our own books",
+        )
