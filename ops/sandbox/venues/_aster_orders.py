@@ -99,11 +99,13 @@ class Desk:
             return error.body()
 
     def _execute(self, user: str, ticket: Ticket) -> Row:
-        """Filters, leverage bracket, then the exchange. Raises ApiError for a refusal."""
+        """Filters, client id, leverage bracket, then the exchange. Raises ApiError for a refusal."""
         exchange, name = self._exchange, ticket.listing.name
         mark, top = exchange.mark(name), exchange.top(name)
         opposite = top.ask if ticket.side is Side.BUY else top.bid
         check_filters(ticket, mark, opposite.px if opposite is not None else None)
+        if any(order.client_id == ticket.client_id for order in exchange.open_orders(user)):
+            raise ApiError(Code.DUPLICATE_CLIENT_ID)
         self._check_bracket(user, ticket, mark)
         if ticket.builder and not self._settings.builder_allows(user, ticket.builder, ticket.fee_rate):
             raise ApiError(Code.INVALID_PARAMETER, "Data sent for parameter 'builder' is not valid.")
