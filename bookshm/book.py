@@ -51,7 +51,6 @@ class BookWriter:
         self._by_venue_symbol: dict[str, int] = {}
         self._rows: list[Instrument] = []
         self._quote_next: list[int] = []  # next stamp of each slot's quote line
-        self._ringer = BellRinger(run)
         self._quote_lines: tuple[list[memoryview[int]], list[memoryview[int]]] = ([], [])  # by buffer, by slot
         self._ring_at = self._layout.ring.records_at
         self._ring_mask = ring_records - 1
@@ -59,6 +58,7 @@ class BookWriter:
         self._lock = WriterLock(run.books / f".{venue}.lock", f"feed-{venue}")
         try:
             self._open(run, venue, clock)
+            self._ringer = BellRinger(run)
         except BaseException:
             self._lock.close()
             raise
@@ -219,7 +219,7 @@ class BookWriter:
             self._words[word] = 0
         for instrument in former:
             self.add(instrument)
-        self.heartbeat(clock.mono_ns())
+        self._words[at.W_HEARTBEAT] = clock.mono_ns()
 
     def _publish(self, kind: int, slot: int, body: bytes) -> None:
         self._require_slot(slot)

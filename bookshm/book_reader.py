@@ -136,7 +136,7 @@ class BookReader:
         return self._rows
 
     def slot(self, symbol: str) -> int | None:
-        entry = self._instruments.get(symbol) or self.instruments().get(symbol)
+        entry = self.instruments().get(symbol)
         return entry[0] if entry else None
 
     def changed(self) -> Sequence[int]:

@@ -105,7 +105,11 @@ class CountersWriter:
         self._lock = WriterLock(run.counters / f".{process}.lock", process)
         path = run.counters / process
         size = self._layout.size
-        self._segment = open_writer(path, at.COUNTERS_HASH, size, (capacity, 0), process, reuse=False)
+        try:
+            self._segment = open_writer(path, at.COUNTERS_HASH, size, (capacity, 0), process, reuse=False)
+        except BaseException:
+            self._lock.close()
+            raise
         self._cells = self._segment.view[self._layout.cells : self._layout.series].cast("d")
         self._cells_used = 0
         self._series: dict[str, int] = {}  # key of a series -> its first cell
