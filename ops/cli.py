@@ -104,7 +104,7 @@ def _flatten(context: Context, args: argparse.Namespace) -> int:
         return _fail("not confirmed; nothing was done (--force or FORCE=1 does not ask)", EXIT_CONFIG)
     log = Log("flatten", context.clock, write=_stderr)
     venue = Venue(args.venue) if args.venue else None
-    result = flatten.flatten(context.loaded, venue, args.symbol, args.all, log)
+    result = flatten.flatten(context.loaded, venue, args.symbol, args.all, log, context.clock)
     return flatten.tell(context, result)
 
 
