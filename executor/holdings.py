@@ -104,7 +104,7 @@ class PairBook(msgspec.Struct, kw_only=True):
     closing: bool = False
     opened_calendar_ns: int = 0
     moved_calendar_ns: int = 0
-    ended_wire_ns: int = 0
+    ended_calendar_ns: int = 0
     orders: list[str] = msgspec.field(default_factory=list)  # client order ids, in order
     diverged_wire_ns: int = 0
     matched_wire_ns: int = 0
@@ -150,5 +150,6 @@ class CommandState(msgspec.Struct, kw_only=True):
     """A command that got through, or was answered. `answers` are the recorded reports, encoded."""
 
     kind: str = ""
+    body: bytes = b""  # the command, encoded
     taken_wire_ns: int = 0
     answers: list[bytes] = msgspec.field(default_factory=list)

@@ -119,7 +119,10 @@ class Pairs:
         )
         for order, instrument in zip(orders, (ticket.long, ticket.short), strict=True):
             self._engine.reserve(order, instrument)
-        engine.report(pair_now(pair, command.command_id), pair.plan.strategy)
+        if ticket.bound_by != "asked" and pair.status is PairStatus.OPENING:
+            self._move(pair, PairStatus.OPENING, f"capped by {ticket.bound_by}: {ticket.qty} of {command.qty}")
+        else:
+            engine.report(pair_now(pair, command.command_id), pair.plan.strategy)
         return pair
 
     def request_close(self, pair: PairBook, reason: str, command_id: CommandId | None = None) -> None:

@@ -260,7 +260,11 @@ class Registrar:
 
     def _after_move(self, order: OrderState, before: OrderStatus) -> None:
         prepared = order.prepared
-        if order.status is not OrderStatus.SUBMITTED:
+        if order.status is OrderStatus.SUBMITTED:
+            return
+        if prepared.command_id is not None and prepared.pair_id is None:
+            self.answer(prepared.command_id, order_now(self.state, order))  # an order by hand is its command's answer
+        else:
             self.report(order_now(self.state, order), prepared.strategy)
         if order.status is OrderStatus.UNKNOWN:
             self.log.warning(

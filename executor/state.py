@@ -120,7 +120,7 @@ class State(msgspec.Struct, kw_only=True):
 
     def qty(self, key: Key) -> Decimal:
         """The same in canonical base units."""
-        return self.lots(key) * self.lot_qty(key) if self.lots(key) else ZERO
+        return self.lots(key) * self.lot_qty(key) if key in self.contracts else ZERO
 
     def lot_qty(self, key: Key) -> Decimal:
         contract = self.contracts[key]
@@ -160,7 +160,7 @@ class State(msgspec.Struct, kw_only=True):
 
     def _command(self, record: CommandTaken) -> None:
         command = self._command_state(record.command_id)
-        command.kind = record.kind
+        command.kind, command.body = record.kind, record.body
         command.taken_wire_ns = record.wire_ns
 
     def _answer(self, record: CommandAnswered) -> None:
@@ -212,7 +212,7 @@ class State(msgspec.Struct, kw_only=True):
         pair.status = record.status
         pair.reason = record.reason
         pair.moved_calendar_ns = record.calendar_ns
-        pair.ended_wire_ns = record.wire_ns if pair.is_final else 0
+        pair.ended_calendar_ns = record.calendar_ns if pair.is_final else 0
 
     def _order_prepared(self, record: OrderPrepared) -> None:
         name = record.client_order_id
@@ -337,7 +337,7 @@ class State(msgspec.Struct, kw_only=True):
         self._position((record.venue, record.symbol)).book.funding_usd += record.amount_usd
         for pair in self.pairs.values():
             leg = pair.leg(record.venue)
-            held = pair.plan.wire_ns <= record.ts_ns and (not pair.ended_wire_ns or record.ts_ns <= pair.ended_wire_ns)
+            held = pair.plan.calendar_ns <= record.ts_ns and record.ts_ns <= (pair.ended_calendar_ns or record.ts_ns)
             if pair.symbol == record.symbol and leg is not None and held and pair.opened_calendar_ns:
                 leg.book.funding_usd += record.amount_usd
                 self.net_usd += record.amount_usd

@@ -1,0 +1,248 @@
+"""What a command is judged by: the engine's state, the accounts and both books, gathered into the contexts of risk.limits.
+
+The books are read here, in the same call that signs and sends afterwards, so that nothing awaits between the last look and
+the first byte. Reads only; the verdict is risk's, the deed the caller's.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+from core.clock import NS_PER_MS
+from core.messages import DenyReason, OpenPair, PairStatus, SubmitOrder
+from core.settings import Environment
+from core.types import Instrument, Quote, Side, Venue
+from executor.desk import NEVER_NS, Desk
+from executor.engine import Engine
+from executor.pairs import Ticket
+from executor.pnl import ZERO
+from executor.state import Key, PairBook
+from risk.context import Allowed, CloseContext, Denied, LegContext, OpenContext, OrderContext
+from risk.exposure import Exposure, Holding, exposure_of
+from risk.limits import check_close, check_open, check_order
+from risk.margin import position_move_to_liq_pct
+
+MANUAL = "manual"
+TTL_MS = 250.0
+"""How old a decision may be when its client has no configured ttl."""
+
+
+class Admission:
+    """Stateless but for the engine it reads."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._risk = engine.config.risk
+        self._execution = engine.config.execution
+
+    def open(self, command: OpenPair) -> Ticket | Denied:
+        """Both books re-read, every limit applied, the size capped."""
+        unfit = self._journal_fit()
+        if unfit is not None:
+            return unfit
+        long = self._engine.instrument((command.long.venue, command.symbol))
+        short = self._engine.instrument((command.short.venue, command.symbol))
+        if long is None or short is None or command.long.venue == command.short.venue:
+            return Denied(
+                reason=DenyReason.INSTRUMENT_UNKNOWN,
+                detail=f"{command.symbol} is not listed on both of {command.long.venue} and {command.short.venue}",
+            )
+        exposure = self.exposure()
+        context = self._open_context(command, long, short, exposure)
+        verdict = check_open(context, self._risk, self._execution)
+        if isinstance(verdict, Denied):
+            return verdict
+        return self._ticket(verdict, context)
+
+    def order(self, command: SubmitOrder) -> tuple[Instrument, Decimal] | Denied:
+        """The instrument and the size that may go."""
+        unfit = None if command.reduce_only else self._journal_fit()
+        if unfit is not None:
+            return unfit
+        instrument = self._engine.instrument((command.venue, command.symbol))
+        if instrument is None:
+            return Denied(
+                reason=DenyReason.INSTRUMENT_UNKNOWN, detail=f"{command.venue} lists no {command.symbol}, or is not up"
+            )
+        exposure = self.exposure()
+        strategy = command.command_id.strategy
+        verdict = check_order(
+            OrderContext(
+                now_mono_ns=self._engine.clock.mono_ns(),
+                valid_until_mono_ns=command.valid_until_mono_ns,
+                ready=self._engine.ready,
+                trading_state=self._engine.state.trading_state,
+                live_blocked=self.live_blocked,
+                strategy=strategy,
+                symbol=command.symbol,
+                qty=command.qty,
+                reduce_only=command.reduce_only,
+                leg=self._leg(instrument, command.side, command.limit_px, exposure),
+                symbol_notional_usd=exposure.by_symbol.get(command.symbol, ZERO),
+                strategy_notional_usd=exposure.by_strategy.get(strategy, ZERO),
+                total_notional_usd=exposure.total_usd,
+                total_equity_usd=self.total_equity_usd(),
+            ),
+            self._risk,
+            self._execution,
+        )
+        return verdict if isinstance(verdict, Denied) else (instrument, verdict.qty)
+
+    def close(self, pair: PairBook | None) -> Denied | None:
+        """A close has no ttl, and no limit stands in its way; only a pair that is being worked on refuses a second close."""
+        state, now_ns = self._engine.state, self._engine.clock.mono_ns()
+        orders = list(state.pair_orders(pair)) if pair is not None else []
+        busy = pair is not None and (pair.closing or any(not order.status.is_final for order in orders))
+        in_flatten = pair is not None and any((leg.venue, pair.symbol) in self._engine.flattening for leg in pair.legs)
+        return check_close(
+            CloseContext(
+                now_mono_ns=now_ns,
+                valid_until_mono_ns=NEVER_NS,
+                ready=self._engine.ready,
+                live_blocked=self.live_blocked,
+                known=pair is not None and not pair.is_final,
+                busy=busy or in_flatten,
+            )
+        )
+
+    @property
+    def live_blocked(self) -> bool:
+        return self._engine.config.run.environment is Environment.LIVE
+
+    def exposure(self) -> Exposure:
+        """Everything that binds allocation now: live pairs, orders by hand, and positions outside any pair."""
+        state = self._engine.state
+        holdings = [_pair_holding(pair) for pair in state.live_pairs()]
+        in_pairs: dict[Key, int] = {}
+        for pair in state.live_pairs():
+            for leg in pair.legs:
+                in_pairs[(leg.venue, pair.symbol)] = in_pairs.get((leg.venue, pair.symbol), 0) + leg.lots
+        for key, position in state.positions.items():
+            rest = position.book.lots - in_pairs.get(key, 0)
+            if rest:
+                usd = abs(rest) * position.book.avg_px * state.contracts[key].lot_size
+                holdings.append(
+                    Holding(
+                        strategy="" if position.foreign else MANUAL,
+                        symbol=key[1],
+                        venues=(key[0],),
+                        notional_usd=usd,
+                        is_pair=False,
+                    )
+                )
+        for order in state.open_orders():
+            prepared = order.prepared
+            if prepared.pair_id is None and not prepared.reduce_only:
+                contract = state.contracts[order.key]
+                usd = order.leaves_lots * contract.lot_size * prepared.limit_ticks * contract.tick_size
+                holdings.append(
+                    Holding(
+                        strategy=prepared.strategy,
+                        symbol=prepared.symbol,
+                        venues=(prepared.venue,),
+                        notional_usd=usd,
+                        is_pair=False,
+                    )
+                )
+        return exposure_of(holdings)
+
+    def total_equity_usd(self) -> Decimal:
+        """Over all venues that were ever read; an unread venue's equity is not counted as anything."""
+        return sum((d.balance.equity_usd for d in self._engine.desks.values() if d.balance is not None), ZERO)
+
+    def _journal_fit(self) -> Denied | None:
+        trouble = self._engine.journal.trouble
+        return Denied(reason=DenyReason.NOT_READY, detail=f"journal: {trouble}") if trouble else None
+
+    def _open_context(self, command: OpenPair, long: Instrument, short: Instrument, exposure: Exposure) -> OpenContext:
+        engine, state = self._engine, self._engine.state
+        strategy = command.command_id.strategy
+        settings = getattr(engine.config.strategies, strategy, None)
+        ttl_ms: float = settings.ttl_ms if settings is not None else TTL_MS
+        live = state.live_pairs()
+        now_ns = engine.clock.mono_ns()
+        attempted_ns = state.attempted_calendar_ns.get(command.symbol)
+        waited_ns = engine.clock.calendar_ns() - attempted_ns if attempted_ns is not None else 0
+        return OpenContext(
+            now_mono_ns=now_ns,
+            valid_until_mono_ns=command.valid_until_mono_ns,
+            decided_mono_ns=command.decided_mono_ns,
+            ttl_ns=int(ttl_ms * NS_PER_MS),
+            ready=engine.ready,
+            trading_state=state.trading_state,
+            live_blocked=self.live_blocked,
+            strategy=strategy,
+            symbol=command.symbol,
+            symbol_owner=next((pair.plan.strategy for pair in live if pair.symbol == command.symbol), None),
+            last_attempt_mono_ns=0 if attempted_ns is None else max(1, now_ns - max(0, waited_ns)),
+            unhedged=any(pair.status in (PairStatus.REPAIRING, PairStatus.UNKNOWN) for pair in live),
+            open_pairs=len(live),
+            qty=command.qty,
+            edge_required=strategy != MANUAL,
+            offset_bps=command.offset_bps,
+            long=self._leg(long, Side.BUY, command.long.limit_px, exposure),
+            short=self._leg(short, Side.SELL, command.short.limit_px, exposure),
+            symbol_notional_usd=exposure.by_symbol.get(command.symbol, ZERO),
+            strategy_notional_usd=exposure.by_strategy.get(strategy, ZERO),
+            total_notional_usd=exposure.total_usd,
+            total_equity_usd=self.total_equity_usd(),
+        )
+
+    def _leg(self, instrument: Instrument, side: Side, limit_px: Decimal, exposure: Exposure) -> LegContext:
+        engine, venue = self._engine, instrument.venue
+        desk = engine.desks[venue]
+        key = (venue, instrument.symbol)
+        position = engine.state.positions.get(key)
+        return LegContext(
+            instrument=instrument,
+            side=side,
+            limit_px=limit_px,
+            quote=engine.quote(key),
+            taker_fee=desk.taker_fee,
+            leverage_read=desk.leverage.get(instrument.symbol),
+            leverage_wanted=desk.wanted_leverage(instrument.symbol),
+            free_margin_usd=desk.free_margin_usd,
+            venue_notional_usd=exposure.by_venue.get(venue, ZERO),
+            venue_max_usd=desk.settings.max_notional_usd,
+            blind_ns=desk.blind_ns(engine.clock.mono_ns()),
+            clock_offset_ns=desk.gateway.clock_offset_ns,
+            frozen_reason=engine.state.frozen.get(key, ""),
+            foreign=position is not None and position.foreign,
+            move_to_liq_pct=_nearest_liquidation(desk),
+            margin_used_ratio=desk.balance.margin_used_ratio if desk.balance is not None else 0.0,
+            may_send=desk.gateway.may_send(False),
+            entry_ready=desk.gateway.entry_ready and desk.reconciled and desk.stream_up,
+        )
+
+    @staticmethod
+    def _ticket(verdict: Allowed, context: OpenContext) -> Ticket | Denied:
+        long, short = context.long.quote, context.short.quote
+        if not isinstance(long, Quote) or not isinstance(short, Quote):
+            return Denied(reason=DenyReason.QUOTE_UNUSABLE, detail="no quote")
+        return Ticket(
+            long=context.long.instrument,
+            short=context.short.instrument,
+            long_quote=long,
+            short_quote=short,
+            qty=verdict.qty,
+            bound_by=verdict.bound_by,
+        )
+
+
+def _nearest_liquidation(desk: Desk) -> float | None:
+    """The venue's worst leg; None = none stated."""
+    moves = [position_move_to_liq_pct(position) for position in desk.positions.values()]
+    return min((move for move in moves if move is not None), default=None)
+
+
+def _pair_holding(pair: PairBook) -> Holding:
+    """One-leg notional: what is held, or what is planned while both legs are on their way."""
+    held = max(abs(pair.long.qty), abs(pair.short.qty))
+    qty = max(held, pair.plan.qty) if pair.status in (PairStatus.OPENING, PairStatus.UNKNOWN) else held
+    venues: tuple[Venue, ...] = (pair.long.venue, pair.short.venue)
+    return Holding(
+        strategy=pair.plan.strategy,
+        symbol=pair.symbol,
+        venues=venues,
+        notional_usd=qty * max(pair.plan.long_ref_px, pair.plan.short_ref_px),
+    )
