@@ -29,7 +29,9 @@ class Settlements:
         """
         latest = now_ns // NS_PER_H * NS_PER_H
         if not self._ledger.settled_ns:
-            self._ledger.settled_ns = latest
+            change = Change()
+            change.settled_ns = latest
+            yield change
         first = max(self._ledger.settled_ns + NS_PER_H, latest - MAX_CATCH_UP_H * NS_PER_H)
         for at_ns in range(first, latest + 1, NS_PER_H):
             change = Change()
