@@ -78,8 +78,8 @@ class GuardRunner:
                 )
         self._warned = {key: each.action for key, each in holding.items()}
         self._watch_accounts()
-        for each in fired:
-            self._act(each)
+        for wish in fired:
+            self._act(wish)
 
     def _act(self, fired: Fired) -> None:
         pair = self._engine.state.pairs[fired.pair_id]

@@ -1,8 +1,9 @@
 """The executor's own counters page: what happened and how long it took, by closed sets of labels.
 
 What the account page carries (equity, positions, pairs, unhedged notional and its age, margin, trading state, clock offsets,
-budgets, frozen instruments) is exported from there and not counted twice. Every label set exists from the start, so that a zero is a zero and not a missing series.
-Buckets follow OPERATIONS.md, with an edge exactly at each limit that somebody acts on.
+budgets, frozen instruments) is exported from there and not counted twice. Every label set exists from the start, so that a
+zero is a zero and not a missing series. Buckets follow OPERATIONS.md, with an edge exactly at each limit that somebody acts
+on.
 """
 
 from __future__ import annotations
