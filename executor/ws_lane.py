@@ -65,6 +65,7 @@ class WsLane:
         self._ping = ping
         self._max_age_s = max_age_s
         self._socket: _Socket | None = None
+        self._heard_wire_ns = 0
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -84,8 +85,8 @@ class WsLane:
 
     @property
     def heard_wire_ns(self) -> int:
-        """When the present connection last brought anything (UTC); 0 without one."""
-        return 0 if self._socket is None else self._socket.heard_wire_ns
+        """When the present connection, or else the last one, brought anything (UTC); 0 = there was none yet."""
+        return self._heard_wire_ns if self._socket is None else self._socket.heard_wire_ns
 
     def send(self, text: bytes) -> None:
         """Write one text frame now. Raises NotSent when no byte of it left."""
@@ -114,7 +115,7 @@ class WsLane:
         while True:
             opened_ns = self._clock.mono_ns()
             reason = await self._watch(socket, opened_ns)
-            self._socket = None
+            self._heard_wire_ns, self._socket = socket.heard_wire_ns, None
             self._on_down(reason)
             self._log.warning("ws_down", detail=reason)
             stable = self._clock.mono_ns() - opened_ns > STABLE_S * NS_PER_S
