@@ -33,23 +33,31 @@ class BookIds:
         return self._ids[name]
 
 
-class Look(msgspec.Struct, frozen=True):
-    """A book as one diff stream last told it: quantities by price."""
+class Look(msgspec.Struct):
+    """A book as one diff stream last told it, and the prices that stood in it at any time since."""
 
     update_id: int
-    bids: dict[Decimal, Decimal]
+    bids: dict[Decimal, Decimal]  # quantity by price
     asks: dict[Decimal, Decimal]
+    touched_bids: set[Decimal]
+    touched_asks: set[Decimal]
+
+    def note(self, bids: list[Level], asks: list[Level]) -> None:
+        self.touched_bids.update(level.px for level in bids)
+        self.touched_asks.update(level.px for level in asks)
 
 
 def look(update_id: int, levels: tuple[list[Level], list[Level]]) -> Look:
     bids, asks = levels
-    return Look(update_id, {level.px: level.qty for level in bids}, {level.px: level.qty for level in asks})
+    return Look(
+        update_id, {level.px: level.qty for level in bids}, {level.px: level.qty for level in asks}, set(), set()
+    )
 
 
-def difference(before: dict[Decimal, Decimal], after: dict[Decimal, Decimal]) -> list[Pair]:
-    """Absolute quantities of every price that differs; "0" where it is gone."""
+def difference(before: dict[Decimal, Decimal], touched: set[Decimal], after: dict[Decimal, Decimal]) -> list[Pair]:
+    """Absolute quantities of every price that differs or was touched meanwhile; "0" where nothing stands any more."""
     changed = [[plain(px), plain(qty)] for px, qty in after.items() if before.get(px) != qty]
-    return changed + [[plain(px), "0"] for px in before if px not in after]
+    return changed + [[plain(px), "0"] for px in touched.union(before) if px not in after]
 
 
 def pairs(levels: list[Level]) -> list[Pair]:

@@ -2,8 +2,7 @@
 
 The matching engine knows more ways for an order to end than the venue has words: everything that ended without the user
 asking (IOC remainder, IOC without a match, reduce-only with nothing left, self-trade) is EXPIRED, what somebody or the
-dead-man switch asked for is CANCELED. An order the engine refused never existed for the venue, except an IOC that met
-nothing.
+dead-man switch asked for is CANCELED. An order the engine refused never existed for the venue.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from decimal import ROUND_HALF_EVEN, Decimal
 from core.clock import NS_PER_MS
 from core.numeric import plain
 from core.types import LiquiditySide, Side, TimeInForce
-from ops.sandbox.model import CancelReason, Fill, Order, OrderState, Reject
+from ops.sandbox.model import CancelReason, Fill, Order, OrderState
 
 TIME_IN_FORCE = {TimeInForce.GTC: "GTC", TimeInForce.IOC: "IOC", TimeInForce.POST_ONLY: "GTX"}
 SIDE = {Side.BUY: "BUY", Side.SELL: "SELL"}
@@ -34,11 +33,6 @@ def average(value: Decimal) -> str:
     return f"{whole}.{digits.ljust(5, '0')}"
 
 
-def exists(order: Order) -> bool:
-    """Whether the venue would know this order at all."""
-    return order.state is not OrderState.REJECTED or order.reject is Reject.IOC_NO_MATCH
-
-
 def status(order: Order) -> str:
     """NEW, PARTIALLY_FILLED, FILLED, CANCELED or EXPIRED."""
     if order.state is OrderState.OPEN:
@@ -48,9 +42,9 @@ def status(order: Order) -> str:
     return "CANCELED" if order.cancel_reason in _ASKED_FOR else "EXPIRED"
 
 
-def is_liquidation(order: Order, fills: tuple[Fill, ...] = ()) -> bool:
-    """Whether the venue placed this order itself to close a position."""
-    return any(fill.liquidation for fill in fills) or (order.client_id or "").startswith(LIQUIDATION_PREFIX)
+def is_liquidation(order: Order) -> bool:
+    """Whether the venue placed this order itself to close a position: every order of a client has an id."""
+    return order.client_id is None
 
 
 def client_id(order: Order) -> str:

@@ -1,9 +1,11 @@
 """Market streams: the best bid and ask at once, everything else at the pace its name says (docs/venues/aster.md 3).
 
 bookTicker frames are built in the market's step, once, and only when the best price or quantity moved. The paced streams
-are looked at about ten times a second and cost nothing without a subscriber. A diff stream tells the changes between two
-of its own looks, so its `pu` chain holds for each pace by itself; its first look is taken when it gets its first
-subscriber, so that a snapshot asked for after the acknowledgement can never be older than the stream.
+are looked at about ten times a second and cost nothing without a subscriber.
+
+A diff stream tells every price that was touched between two of its own looks, so its `pu` chain holds for each pace by
+itself. A level that came and went in between is told too (as gone): it may stand in a snapshot taken meanwhile. The first
+look is taken when the first subscriber comes, so a snapshot asked for after the acknowledgement is never older than that.
 """
 
 from __future__ import annotations
@@ -63,6 +65,7 @@ class MarketStreams:
         self._tops: dict[str, tuple[Level | None, Level | None]] = {}
         self._paced: dict[str, _Paced] = {}
         self._looks: dict[str, Look] = {}  # by diff stream
+        self._diffs: dict[str, set[str]] = {}  # contract name -> its diff streams
         self._sent: dict[str, int] = {}  # last update id told by a partial-depth stream
         self._prints: dict[str, list[Trade]] = {}  # by aggTrade stream, since the last look
 
@@ -71,6 +74,8 @@ class MarketStreams:
     def book_changed(self, name: str) -> None:
         """Publish the best bid and ask if they moved. Called on every change of the book."""
         update_id = self._ids.advance(name)
+        if self._diffs.get(name):
+            self._note(name)
         stream = self._listings[name].book_stream
         if not (self._hub.wanted(stream) or self._hub.wanted("!bookTicker")):
             self._tops.pop(name, None)
@@ -109,11 +114,14 @@ class MarketStreams:
         now = self._clock.mono_ns()
         for stream in [name for name in self._paced if not self._hub.wanted(name)]:
             del self._paced[stream]
+            for streams in self._diffs.values():
+                streams.discard(stream)
             for memory in (self._looks, self._sent, self._prints):
                 memory.pop(stream, None)
         for paced in self._paced.values():
             if now >= paced.due_ns:
-                paced.due_ns = max(paced.due_ns + paced.pace_ns, now)
+                missed = (now - paced.due_ns) // paced.pace_ns
+                paced.due_ns += (missed + 1) * paced.pace_ns
                 paced.push()
 
     def _symbol_stream(self, stream: str) -> tuple[int, Callable[[], None]] | None:
@@ -128,7 +136,8 @@ class MarketStreams:
             if found["levels"]:
                 depth = int(found["levels"])
                 return pace, lambda: self._push_partial(stream, listing.name, depth)
-            self._looks[stream] = self._look(listing.name)
+            self._looks[stream] = look(self._ids.current(listing.name), self._exchange.levels(listing.name, FULL_DEPTH))
+            self._diffs.setdefault(listing.name, set()).add(stream)
             return pace, lambda: self._push_diff(stream, listing.name)
         if found["plain"] == "aggTrade":
             self._prints[stream] = []
@@ -159,13 +168,22 @@ class MarketStreams:
         ids = {"U": before + 1 if before else update_id, "u": update_id, "pu": before or update_id - 1}
         self._publish(stream, {**self._depth_head(name), **ids, "b": pairs(bids), "a": pairs(asks)})
 
+    def _note(self, name: str) -> None:
+        """Every diff stream of this book remembers the prices that stand in it now."""
+        bids, asks = self._exchange.levels(name, FULL_DEPTH)
+        for stream in self._diffs[name]:
+            self._looks[stream].note(bids, asks)
+
     def _push_diff(self, stream: str, name: str) -> None:
         before = self._looks[stream]
         if before.update_id == self._ids.current(name):
             return
-        after = self._looks[stream] = self._look(name)
+        after = self._looks[stream] = look(self._ids.current(name), self._exchange.levels(name, FULL_DEPTH))
         ids = {"U": before.update_id + 1, "u": after.update_id, "pu": before.update_id}
-        changes = {"b": difference(before.bids, after.bids), "a": difference(before.asks, after.asks)}
+        changes = {
+            "b": difference(before.bids, before.touched_bids, after.bids),
+            "a": difference(before.asks, before.touched_asks, after.asks),
+        }
         self._publish(stream, {**self._depth_head(name), **ids, **changes})
 
     def _push_trades(self, stream: str) -> None:
@@ -201,9 +219,6 @@ class MarketStreams:
 
     def _publish(self, stream: str, event: Event) -> None:
         self._hub.publish(stream, orjson.dumps(event))
-
-    def _look(self, name: str) -> Look:
-        return look(self._ids.current(name), self._exchange.levels(name, FULL_DEPTH))
 
     def _now_ms(self) -> int:
         return self._clock.wire_ns() // NS_PER_MS

@@ -28,11 +28,11 @@ from ops.sandbox.venues._aster_errors import ApiError, Code
 from ops.sandbox.venues._aster_hub import Hub
 from ops.sandbox.venues._aster_settings import ListenKey, Settings
 from ops.sandbox.venues._aster_shapes import (
-    LIQUIDATION_PREFIX,
     SIDE,
     TIME_IN_FORCE,
     average,
     client_id,
+    is_liquidation,
     kind,
     money,
     status,
@@ -48,8 +48,8 @@ class _Step(msgspec.Struct):
 
     touched: dict[str, None] = {}  # contract names with a fill
     realized: dict[str, Decimal] = {}
-    funding: Decimal = ZERO
-    funding_isolated: dict[str, None] = {}
+    funding: Decimal = ZERO  # of all cross positions together
+    funding_isolated: dict[str, Decimal] = {}
     ended: list[Order] = []
 
 
@@ -133,9 +133,10 @@ class UserStreams:
 
     def funding_paid(self, payment: FundingPayment) -> None:
         step = self._step(payment.account)
-        step.funding += payment.cash
-        if not self._exchange.position(payment.account, payment.name).cross:
-            step.funding_isolated[payment.name] = None
+        if self._exchange.position(payment.account, payment.name).cross:
+            step.funding += payment.cash
+        else:
+            step.funding_isolated[payment.name] = step.funding_isolated.get(payment.name, ZERO) + payment.cash
 
     def account_changed(self, account: AccountState) -> None:
         """The end of a step: ends of orders, then what it did to balance and positions."""
@@ -146,7 +147,9 @@ class UserStreams:
         if step.touched:
             self._send_account(account, "ORDER", ZERO, list(step.touched), step.realized)
         if step.funding:
-            self._send_account(account, "FUNDING_FEE", step.funding, list(step.funding_isolated), {})
+            self._send_account(account, "FUNDING_FEE", step.funding, [], {})
+        for name, cash in step.funding_isolated.items():
+            self._send_account(account, "FUNDING_FEE", cash, [name], {})
 
     def step_ended(self) -> None:
         """The book was told of: nothing more comes of this step."""
@@ -155,7 +158,7 @@ class UserStreams:
         for user in list(self._steps):
             self._tell_ends(user)
             step = self._steps[user]
-            if not step.touched and not step.funding:
+            if not (step.touched or step.funding or step.funding_isolated):
                 del self._steps[user]
 
     def leverage_changed(self, user: Address, name: str, leverage: int) -> None:
@@ -182,7 +185,7 @@ class UserStreams:
     def _send_order(
         self, order: Order, execution: str, state: str, fill: Fill | None, done: Decimal, notional: Decimal
     ) -> None:
-        liquidation = client_id(order).startswith(LIQUIDATION_PREFIX)
+        liquidation = is_liquidation(order)
         wanted = kind(order)
         detail: Event = {
             "s": order.name,

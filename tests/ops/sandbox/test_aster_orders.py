@@ -327,7 +327,7 @@ async def test_countdown_cancels_its_symbol_once_unless_disarmed_and_survives_a_
 
 async def test_self_trade_prevention() -> None:
     async with World() as world:
-        bid, ask = world.best()
+        bid, _ = world.best()
         inside = str(bid + Decimal("1"))
         resting = (await world.order("BUY", "0.01", inside, timeInForce="GTX")).body["orderId"]
         taker = await world.order("SELL", "0.01", inside, timeInForce="IOC", stpMode="EXPIRE_TAKER")
