@@ -8,8 +8,6 @@ import enum
 class Code(enum.IntEnum):
     """The codes this sandbox answers with. Codes are stable on the venue, messages are not."""
 
-    UNKNOWN = -1000
-    UNAUTHORIZED = -1002
     TOO_MANY_REQUESTS = -1003
     TOO_MANY_ORDERS = -1015
     UNSUPPORTED_OPERATION = -1020
@@ -18,11 +16,8 @@ class Code(enum.IntEnum):
     ILLEGAL_CHARS = -1100
     TOO_MANY_PARAMETERS = -1101
     MANDATORY_MISSING = -1102
-    UNREAD_PARAMETERS = -1104
-    PARAM_EMPTY = -1105
     PARAM_NOT_REQUIRED = -1106
     BAD_PRECISION = -1111
-    TIF_NOT_REQUIRED = -1114
     INVALID_TIF = -1115
     INVALID_ORDER_TYPE = -1116
     INVALID_SIDE = -1117
@@ -102,8 +97,6 @@ def not_required(name: str) -> ApiError:
 
 
 MESSAGE: dict[Code, str] = {
-    Code.UNKNOWN: "An unknown error occurred while processing the request.",
-    Code.UNAUTHORIZED: "You are not authorized to execute this request.",
     Code.TOO_MANY_REQUESTS: "Too many requests; current limit is %s requests per minute.",
     Code.TOO_MANY_ORDERS: "Too many new orders; current limit is %s orders per MINUTE.",
     Code.UNSUPPORTED_OPERATION: "This operation is not supported.",
@@ -112,11 +105,8 @@ MESSAGE: dict[Code, str] = {
     Code.ILLEGAL_CHARS: "Illegal characters found in a parameter.",
     Code.TOO_MANY_PARAMETERS: "Duplicate values for a parameter detected.",
     Code.MANDATORY_MISSING: "A mandatory parameter was not sent, was empty/null, or malformed.",
-    Code.UNREAD_PARAMETERS: "Not all sent parameters were read.",
-    Code.PARAM_EMPTY: "A parameter was empty.",
     Code.PARAM_NOT_REQUIRED: "A parameter was sent when not required.",
     Code.BAD_PRECISION: "Precision is over the maximum defined for this asset.",
-    Code.TIF_NOT_REQUIRED: "TimeInForce parameter sent when not required.",
     Code.INVALID_TIF: "Invalid timeInForce.",
     Code.INVALID_ORDER_TYPE: "Invalid orderType.",
     Code.INVALID_SIDE: "Invalid side.",

@@ -30,6 +30,9 @@ class Keepalive(msgspec.Struct, frozen=True, kw_only=True):
     lifetime_ns: int = 24 * 3600 * NS_PER_S
 
 
+KEEPALIVE = Keepalive()
+
+
 class Client:
     """One connection: its streams in the order subscribed, its form, and its bookkeeping (mono ns)."""
 
@@ -46,7 +49,7 @@ class Client:
 class Hub:
     """Serves sockets and publishes frames. `on_subscribed(stream)` runs before a new stream's acknowledgement."""
 
-    def __init__(self, clock: Clock, on_subscribed: Callable[[str], None], keepalive: Keepalive = Keepalive()) -> None:  # noqa: B008
+    def __init__(self, clock: Clock, on_subscribed: Callable[[str], None], keepalive: Keepalive = KEEPALIVE) -> None:
         self._clock = clock
         self._on_subscribed = on_subscribed
         self._keepalive = keepalive

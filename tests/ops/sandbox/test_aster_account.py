@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from decimal import Decimal
 from typing import Any
 
@@ -259,7 +260,7 @@ async def test_funding_endpoints() -> None:
 
         everything = await history(limit=1000)
         assert len(everything) == 180  # 30 days of six settlements
-        assert {b - a for a, b in zip(everything, everything[1:], strict=False)} == {4 * HOUR_MS}
+        assert {b - a for a, b in itertools.pairwise(everything)} == {4 * HOUR_MS}
         assert await history() == everything[-100:]
         assert await history(startTime=everything[3], limit=2) == everything[3:5]
         assert await history(startTime=everything[3], endTime=everything[5]) == everything[3:6]

@@ -13,8 +13,8 @@ from typing import Any
 import aiohttp
 import pytest
 
-from core.clock import NS_PER_S, SimClock, SystemClock
-from ops.sandbox.venues._aster_hub import Hub, Keepalive
+from core.clock import NS_PER_S, SimClock
+from ops.sandbox.venues._aster_hub import KEEPALIVE
 from tests.ops.sandbox.aster_world import USER, World
 
 USER_KEY = USER.lower()
@@ -231,17 +231,10 @@ async def test_update_ids_never_go_back_after_a_restart() -> None:
 # -- keep-alive and breaks ----------------------------------------------------------------------------------------------
 
 
-async def hub_world(keepalive: Keepalive, clock: SimClock) -> World:
-    world = World(clock=clock)
-    world.venue.hub = Hub(clock, lambda stream: None, keepalive)
-    return world
-
-
 async def test_server_pings_and_cuts_who_does_not_answer_and_who_is_too_old() -> None:
     clock = SimClock()
-    keepalive = Keepalive(ping_ns=300 * NS_PER_S, pong_timeout_ns=900 * NS_PER_S, lifetime_ns=24 * 3600 * NS_PER_S)
     async with (
-        await hub_world(keepalive, clock) as world,
+        World(clock=clock) as world,
         socket(world, "/ws", autoping=False) as mute,
         socket(world, "/ws", autoping=False) as polite,
     ):
@@ -459,5 +452,6 @@ async def test_liquidation_is_told_as_an_autoclose_order() -> None:
 
 
 def test_default_keepalive_is_the_documented_one() -> None:
-    assert Keepalive() == Keepalive(ping_ns=300 * NS_PER_S, pong_timeout_ns=900 * NS_PER_S, lifetime_ns=86_400 * NS_PER_S)
-    assert SystemClock().time_scale == 1.0
+    assert KEEPALIVE.ping_ns == 300 * NS_PER_S
+    assert KEEPALIVE.pong_timeout_ns == 900 * NS_PER_S
+    assert KEEPALIVE.lifetime_ns == 86_400 * NS_PER_S
