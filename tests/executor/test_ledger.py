@@ -22,6 +22,7 @@ from executor import records as r
 from executor import segments
 from executor.journal import Journal
 from executor.ledger import Ledger
+from executor.ledger_schema import _store
 from ops.ledger_copy import copy_ledger
 
 HL, ASTER = Venue("hyperliquid"), Venue("aster")
@@ -208,8 +209,6 @@ def test_every_kind_of_record_becomes_exact_rows(desk: Desk) -> None:
 
 def test_every_record_type_is_known_here() -> None:
     """A record added to the journal needs a table or a word here that it has none."""
-    from executor.ledger_schema import _store
-
     without = {r.NonceBlock}
     known = set(_store.registry) - {r.Record, object}
     assert known | without == set(r.AnyRecord.__args__)  # type: ignore[attr-defined]

@@ -108,7 +108,7 @@ async def serve(manner: str, path: os.PathLike[str], log: Log) -> None:
             elif manner == "slow":
                 loop.call_later(1.5, lambda: session.send(report(command, True)))
             else:
-                session.send(report(command, manner == "live", manner == "unreachable"))
+                session.send(report(command, manner in ("live", "unreachable"), manner == "unreachable"))
 
     intake = Intake(path, frozenset({os.getuid()}), on_command, log)  # type: ignore[arg-type]
     if manner != "deaf":

@@ -148,23 +148,24 @@ def test_a_stopped_executor_is_killed_and_replaced(run: Run) -> None:
 
 
 @pytest.mark.parametrize(
-    ("manner", "ending"),
+    ("manner", "ending", "why"),
     [
-        ("mute", 0),
-        ("refusing", 0),
-        ("recovering", 0),
-        ("deaf", 0),
-        ("stubborn", -signal.SIGKILL),
-        ("dying", -signal.SIGKILL),
+        ("mute", 0, "has not answered for"),
+        ("refusing", 0, "refuses (rate_budget"),
+        ("recovering", 0, "refuses (not_ready"),
+        ("deaf", 0, "does not listen"),
+        ("stubborn", -signal.SIGKILL, "has not answered for"),
+        ("dying", -signal.SIGKILL, "the connection ended"),
     ],
 )
-def test_an_executor_that_does_not_help_is_ended_and_replaced(run: Run, manner: str, ending: int) -> None:
+def test_an_executor_that_does_not_help_is_ended_and_replaced(run: Run, manner: str, ending: int, why: str) -> None:
     executor = run.start(manner)
     run.child("flat")
     result = run.flatten()
     assert (result.exit_code, result.done_by) == (EXIT_OK, "flatten-and-exit"), run.lines
     assert executor.wait(10) == ending
-    assert run.said("executor_no_help")
+    (told,) = (json.loads(line) for line in run.lines if "executor_no_help" in line)
+    assert why in told["detail"]
 
 
 def test_an_executor_of_another_run_is_never_ended(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
