@@ -23,7 +23,6 @@ import msgspec
 from bookshm.book import BookWriter
 from core.clock import NS_PER_MS, NS_PER_S, Clock
 from core.errors import ConfigError
-from core.log import Log
 from core.settings import FeedsConfig
 from core.types import FundingKind, FundingRate, Instrument, QuoteFlag
 from feeds.lag import LagMeter
@@ -53,14 +52,30 @@ class _Line:
     """What the publisher must remember of one symbol between frames."""
 
     __slots__ = (
-        "flags", "index_px", "is_quoted", "liquidity_due_ns", "mark_mono_ns", "mark_px", "mark_ts_ns", "open_interest",
-        "proved_ns", "quote_mono_ns", "quote_ts_ns", "sequence", "slot", "socket", "symbol", "volume_usd",
+        "assigned_ns",
+        "flags",
+        "index_px",
+        "is_quoted",
+        "liquidity_due_ns",
+        "mark_mono_ns",
+        "mark_px",
+        "mark_ts_ns",
+        "open_interest",
+        "proved_ns",
+        "quote_mono_ns",
+        "quote_ts_ns",
+        "sequence",
+        "slot",
+        "socket",
+        "symbol",
+        "volume_usd",
     )  # fmt: skip
 
     def __init__(self, symbol: str, slot: int) -> None:
         self.symbol = symbol
         self.slot = slot
         self.socket = NO_SOCKET
+        self.assigned_ns = 0
         self.is_quoted = False
         self.flags = 0
         self.sequence = 0
@@ -81,7 +96,6 @@ class Publisher:
         settings: FeedsConfig,
         clock: Clock,
         meters: Meters,
-        log: Log,
         call_soon: Callable[[Callable[[], None]], object],
         funding_on_whole_intervals: bool,
     ) -> None:
@@ -89,7 +103,6 @@ class Publisher:
         self._clock = clock
         self._wire_ns = clock.wire_ns
         self._meters = meters
-        self._log = log
         self._call_soon = call_soon
         self._on_whole_intervals = funding_on_whole_intervals
         self._liquidity_usd = settings.liquidity_size_usd
@@ -133,6 +146,7 @@ class Publisher:
         for line in self._lines.values():
             if line.symbol in wanted:
                 line.socket = socket
+                line.assigned_ns = now_ns
                 self._book.assign_socket(line.slot, socket)
             elif line.socket == socket:
                 self._void(line, now_ns, 0)
@@ -213,7 +227,7 @@ class Publisher:
         return [
             line.symbol
             for line in self._lines.values()
-            if line.socket in self._up and now_ns - line.proved_ns > silence_ns
+            if line.socket in self._up and now_ns - max(line.proved_ns, line.assigned_ns) > silence_ns
         ]
 
     def measure(self, now_ns: int) -> None:
