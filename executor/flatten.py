@@ -22,6 +22,7 @@ Refused: market orders (no bound on the price), stopping at the first venue that
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from decimal import Decimal
 
 import msgspec
@@ -46,16 +47,21 @@ FLAT_READINGS = 2
 ORDERS_PER_CLOSE = 5
 REASON = "flatten"
 
+Sleep = Callable[[float], Awaitable[None]]
+
 _DUST = frozenset({RejectCode.MIN_NOTIONAL.value, RejectCode.SIZE.value})
 
 
-async def flatten(engine: Engine, venue: Venue | None, symbol: str | None, include_foreign: bool) -> FlattenReport:
-    """Close everything in scope; returns when flat, or when nothing more can be done. Never raises VenueError."""
+async def flatten(
+    engine: Engine, venue: Venue | None, symbol: str | None, include_foreign: bool, sleep: Sleep = asyncio.sleep
+) -> FlattenReport:
+    """Close everything in scope; returns when flat, or when nothing more can be done. Never raises VenueError. `sleep` is
+    asyncio's, or a simulation's."""
     engine.latch.set(REASON, engine.clock.wire_ns())
     if engine.state.trading_state is not TradingState.HALTED:
         engine.set_trading_state(TradingState.HALTED, REASON)
     scope = [each for each in engine.desks if venue in (None, each)]
-    workers = [_VenueFlatten(engine, each, symbol, include_foreign) for each in scope]
+    workers = [_VenueFlatten(engine, each, symbol, include_foreign, sleep) for each in scope]
     try:
         await asyncio.gather(*(worker.run() for worker in workers))
     finally:
@@ -83,7 +89,7 @@ class _Closing(msgspec.Struct, kw_only=True):
 class _VenueFlatten:
     """One venue's rounds. `answered`: the venue has answered the newest reading in time."""
 
-    def __init__(self, engine: Engine, venue: Venue, symbol: str | None, include_foreign: bool) -> None:
+    def __init__(self, engine: Engine, venue: Venue, symbol: str | None, include_foreign: bool, sleep: Sleep) -> None:
         self.venue = venue
         self.keys: set[Key] = set()
         self.answered = False
@@ -91,6 +97,7 @@ class _VenueFlatten:
         self._desk = engine.desks[venue]
         self._symbol = symbol
         self._include_foreign = include_foreign
+        self._sleep = sleep
         self._closing: dict[str, _Closing] = {}
         self._positions: dict[str, Position] = {}
         self._began_ns = engine.clock.mono_ns()
@@ -125,7 +132,7 @@ class _VenueFlatten:
             if now - self._began_ns > TOTAL_S * NS_PER_S:
                 self._give_up()
                 return
-            await asyncio.sleep(POLL_S)
+            await self._sleep(POLL_S)
 
     def residual(self) -> list[ResidualPosition]:
         """What is left, exactly; from our own books where the venue does not answer."""

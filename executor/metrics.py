@@ -28,7 +28,7 @@ DOUBT_S = (0.1, 0.25, 0.5, 1.0, 2.0, 3.0, 5.0, 10.0, 30.0, 60.0, 120.0)
 
 PURPOSES = ("open", "close", "complete", "unwind", "flatten", "manual", "foreign", "adopted")
 REPAIRS = ("complete", "unwind", "foreign")
-SOURCES = ("fills", "lookup", "burn", "bound", "position")
+SOURCES = ("fills", "lookup", "burn", "bound", "position", "stream")
 COMMANDS = tuple(str(kind.__struct_config__.tag) for kind in AnyCommand.__args__)
 OTHER = "other"
 

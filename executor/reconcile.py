@@ -27,6 +27,7 @@ an answer was lost. Refused: trusting the private stream's positions (they come 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -53,6 +54,9 @@ START_READINGS = 8
 HINT_GAP_NS = 2 * NS_PER_S
 LEVERAGE_AT_START = 32
 LEVERAGE_PER_READING = 2
+
+
+Sleep = Callable[[float], Awaitable[None]]
 
 
 class _Before(NamedTuple):
@@ -84,10 +88,11 @@ class _Watch:
 
 
 class Reconciler:
-    """See the module text. `resolved` hears of every order that left doubt."""
+    """See the module text. `resolved` hears of every order that left doubt; `sleep` is asyncio's, or a simulation's."""
 
-    def __init__(self, engine: Engine, resolved: Resolved) -> None:
+    def __init__(self, engine: Engine, resolved: Resolved, sleep: Sleep = asyncio.sleep) -> None:
         self._engine = engine
+        self._sleep = sleep
         self._watches = {venue: _Watch(engine, venue, Resolver(engine, venue, resolved)) for venue in engine.desks}
 
     async def recover(self, venue: Venue) -> bool:
@@ -100,7 +105,7 @@ class Reconciler:
             await watch.resolver.turn(0)
             if not watch.differences.pending:
                 break
-            await asyncio.sleep(CONFIRM_NS / NS_PER_S)
+            await self._sleep(CONFIRM_NS / NS_PER_S)
         await watch.leverage.turn(LEVERAGE_AT_START)
         desk.reconciled = not watch.differences.pending
         self._engine.log.info(
@@ -175,7 +180,7 @@ class Reconciler:
                 desk.leverage[position.symbol] = position.leverage
         self._compare(venue, positions, before)
         if orders is not None:
-            await watch.resting.judge(orders, before.wire_ns)
+            watch.full_due = await watch.resting.judge(orders, before.wire_ns)
         if watch.differences.pending:
             watch.full_due = True
             watch.next_reading_ns = min(watch.next_reading_ns, before.mono_ns + CONFIRM_NS)
@@ -247,7 +252,8 @@ class Reconciler:
         stated = {(venue, position.symbol): position.lots for position in positions}
         held = {key for key, position in state.positions.items() if key[0] == venue and position.book.lots}
         doubtful = {order.key for order in watch.resolver.in_doubt()}
-        for key in sorted(set(stated) | held | doubtful):
+        frozen = {key for key, why in state.frozen.items() if key[0] == venue and why == FOREIGN_POSITION}
+        for key in sorted(set(stated) | held | doubtful | frozen):
             venue_lots, ours = stated.get(key, 0), state.lots(key)
             after = watch.resolver.judged_after_wire_ns(key)
             quiet = (
@@ -263,8 +269,20 @@ class Reconciler:
                 watch.resolver.note_excess(key, venue_lots - ours)
             elif judgement is Judgement.DIFFERS:
                 self._adopt(key, venue_lots, ours)
-            elif venue_lots == 0 and state.frozen.get(key) == FOREIGN_POSITION:
-                self._engine.unfreeze(key, "the foreign position is gone")
+            else:
+                self._release(key, venue_lots)
+
+    def _release(self, key: Key, venue_lots: int) -> None:
+        """Venue and journal agree: what was frozen as foreign is free again once pairs explain all of it."""
+        engine = self._engine
+        held = engine.state.positions.get(key)
+        legs = [pair.leg(key[0]) for pair in engine.state.live_pairs() if pair.symbol == key[1]]
+        if venue_lots != sum(leg.lots for leg in legs if leg is not None):
+            return
+        if held is not None and held.foreign:
+            engine.adopt(key, venue_lots, foreign=False, why="the foreign part is gone")
+        if engine.state.frozen.get(key) == FOREIGN_POSITION:
+            engine.unfreeze(key, "the foreign position is gone")
 
     def _in_flight(self, key: Key) -> bool:
         """Whether an order of ours may be changing this position right now; one in doubt has its own rules."""
@@ -286,9 +304,7 @@ class Reconciler:
         engine.adopt(key, venue_lots, foreign=foreign, why=why)
         fields = {"venue": key[0], "symbol": key[1], "venue_lots": venue_lots, "our_lots": ours, "detail": why}
         if not grew:
-            engine.log.error("position_adopted", **fields)
-            if not foreign and engine.state.frozen.get(key) == FOREIGN_POSITION:
-                engine.unfreeze(key, "the foreign position is gone")
+            engine.log.error("position_smaller", **fields)
             return
         engine.log.error("foreign_position", **fields, policy=engine.config.execution.foreign_positions)
         if engine.config.execution.foreign_positions == "close":

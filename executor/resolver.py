@@ -28,8 +28,10 @@ SILENT_NS = 2 * NS_PER_S
 ASK_AFTER_NS = tuple(ms * NS_PER_MS for ms in (100, 250, 500, 1000, 2000))
 PAGE_EVERY_NS = 60 * NS_PER_S
 
+ELSEWHERE = "stream"
+
 Resolved = Callable[[Venue, str, float], None]
-"""(venue, source of the ruling, seconds in doubt)."""
+"""(venue, source of the ruling or ELSEWHERE, seconds in doubt)."""
 
 
 class _Case(msgspec.Struct, kw_only=True):
@@ -90,7 +92,8 @@ class Resolver:
         """Ask and rule once for every order in doubt. `unreachable_ns`: since the venue last answered a reading."""
         doubts = self.in_doubt()
         names = {order.client_order_id for order in doubts}
-        self._cases = {name: case for name, case in self._cases.items() if name in names}
+        for name in [name for name in self._cases if name not in names]:
+            self._settled_elsewhere(name, self._cases.pop(name))
         self._vanished &= names
         await asyncio.gather(*(self._work(order) for order in doubts))
         for order in doubts:
@@ -167,6 +170,7 @@ class Resolver:
         seconds = (self._engine.clock.wire_ns() - case.since_wire_ns) / NS_PER_S
         verdict = ruling.verdict
         self._vanished.discard(order.client_order_id)
+        self._cases.pop(order.client_order_id, None)
         self._engine.log.info(
             "order_resolved",
             venue=self._venue,
@@ -182,6 +186,12 @@ class Resolver:
             other.excess_lots = None  # our belief has moved: the difference must be read again
         self._engine.settle(order.client_order_id, verdict, ruling.source)
         self._resolved(self._venue, ruling.source, seconds)
+
+    def _settled_elsewhere(self, name: str, case: _Case) -> None:
+        """A late answer, the stream or booked fills told before anybody had to rule."""
+        order = self._engine.state.orders.get(name)
+        if order is not None:
+            self._resolved(self._venue, ELSEWHERE, (order.moved_wire_ns - case.since_wire_ns) / NS_PER_S)
 
     def _escalate(self, order: OrderState, unreachable_ns: int) -> None:
         """The venue has been unreadable for too long: page. (`unknown_policy` itself is applied by executor.pairs.)"""

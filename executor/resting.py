@@ -32,11 +32,11 @@ class RestingOrders:
         self._resolver = resolver
         self._cancelled_ns: dict[str, int] = {}
 
-    async def judge(self, orders: list[VenueOrder], began_wire_ns: int) -> None:
-        """Act on one complete list whose request was sent at `began_wire_ns`."""
+    async def judge(self, orders: list[VenueOrder], began_wire_ns: int) -> bool:
+        """Act on one complete list whose request was sent at `began_wire_ns`; True = list again soon to see the effect."""
         engine = self._engine
         listed: set[str] = set()
-        foreign = 0
+        foreign = unwanted = 0
         for order in orders:
             name = order.client_order_id
             if name is None or not engine.is_ours(self._venue, name):
@@ -45,6 +45,7 @@ class RestingOrders:
             listed.add(name)
             why = self._unwanted(order, name, began_wire_ns)
             if why:
+                unwanted += 1
                 await self._cancel(order, why)
         if foreign != self.foreign:
             engine.log.warning("foreign_orders", venue=self._venue, count=foreign)
@@ -53,6 +54,7 @@ class RestingOrders:
             rests = mine.status is OrderStatus.ACCEPTED and mine.prepared.venue == self._venue
             if rests and mine.client_order_id not in listed and mine.moved_wire_ns < began_wire_ns:
                 self._resolver.note_vanished(mine.client_order_id)
+        return unwanted > 0
 
     def _unwanted(self, order: VenueOrder, name: str, began_wire_ns: int) -> str:
         """Why a listed order of ours must go; "" = it may stay."""

@@ -288,8 +288,12 @@ class State(msgspec.Struct, kw_only=True):
             self.net_usd += leg.book.book(signed, fill.px, fill.fee_usd, lot_size)
 
     def _attribute(self, fill: Fill, wire_ns: int) -> None:
-        """A fill outside any pair that reduces a live pair's leg belongs to that leg (liquidation, flatten, by hand)."""
-        left = fill.lots
+        """A fill outside any pair that reduces a live pair's leg belongs to that leg (liquidation, flatten, by hand), as far as
+        the position no longer covers the legs: a part that is foreign or by hand goes first."""
+        legs = [pair.leg(fill.venue) for pair in self.live_pairs() if pair.symbol == fill.symbol]
+        claimed = sum(leg.lots for leg in legs if leg is not None) * -fill.side.sign
+        covered = max(0, self._position((fill.venue, fill.symbol)).book.lots * -fill.side.sign)
+        left = min(fill.lots, max(0, claimed - covered))
         for pair in self.live_pairs():
             leg = pair.leg(fill.venue)
             if pair.symbol != fill.symbol or leg is None or leg.lots * fill.side.sign >= 0 or not left:

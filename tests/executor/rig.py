@@ -178,9 +178,7 @@ class Rig:
         self.pairs = Pairs(self.engine)
         self.admission = Admission(self.engine)
         self.commands = Commands(self.engine, self.pairs, self.admission, self._flatten)
-        self.engine.record(
-            EpochStarted(wire_ns=self.clock.wire_ns(), epoch=state.epoch + 1, config_fingerprint="test")
-        )
+        self.engine.record(EpochStarted(wire_ns=self.clock.wire_ns(), epoch=state.epoch + 1, config_fingerprint="test"))
         for venue, gateway in self.gateways.items():
             desk = desks[venue]
             gateway.attach(self.engine.on_event)
@@ -317,4 +315,3 @@ async def settle(turns: int = 12) -> None:
     """Let every callback that is due run."""
     for _ in range(turns):
         await asyncio.sleep(0)
-
