@@ -73,6 +73,11 @@ class Commands:
         if isinstance(command, Probe):
             session.send(self._done(command, engine.ready, "ready" if engine.ready else "recovering"))
             return
+        if self._admission.live_blocked:
+            self._say_denied(
+                command, Denied(reason=DenyReason.LIVE_BLOCKED, detail="Live mode blocked: no permit"), session
+            )
+            return
         known = engine.state.commands.get(command.command_id)
         if known is not None:
             self._repeat(command, known, session)

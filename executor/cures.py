@@ -47,15 +47,16 @@ class Cures:
             lots = min(lots, abs(leg.lots))
         if instrument.max_qty:
             lots = min(lots, int(instrument.max_qty / instrument.lot_size))
-        gateway = engine.desks[leg.venue].gateway
+        desk = engine.desks[leg.venue]
+        ready = desk.reconciled and desk.gateway.entry_ready and desk.gateway.may_send(True)
         return CureLeg(
             instrument=instrument,
             side=side,
             lots=lots,
             touch=self.touch(key, side, overdue),
             ref_px=_reference(pair, leg, reducing, instrument.multiplier),
-            taker_fee=engine.desks[leg.venue].taker_fee,
-            sendable=gateway.entry_ready and gateway.may_send(True) and engine.state.frozen.get(key) != UNKNOWN_OUTCOME,
+            taker_fee=desk.taker_fee,
+            sendable=ready and engine.state.frozen.get(key) != UNKNOWN_OUTCOME,
         )
 
     def draft(self, pair: PairBook, cure: CureLeg, purpose: str, attempt: int) -> Draft:

@@ -117,6 +117,8 @@ class Pairs:
                 self._opening(command, ticket.short, Side.SELL, command.short.limit_px, ticket.qty, pair_id),
             ]
         )
+        newest_ns = max(ticket.long_quote.local_mono_ns, ticket.short_quote.local_mono_ns)
+        engine.meter.tick_to_wire(engine.clock.mono_ns() - newest_ns)
         for order, instrument in zip(orders, (ticket.long, ticket.short), strict=True):
             self._engine.reserve(order, instrument)
         if ticket.bound_by != "asked" and pair.status is PairStatus.OPENING:

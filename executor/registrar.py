@@ -8,7 +8,7 @@ happened), applies it, reports it, and wakes the pair it concerns. No method wai
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from decimal import Decimal
 
 from core.clock import Clock
@@ -79,7 +79,7 @@ class Registrar:
         self.ready = False  # recovery has finished: commands are accepted
         self.changes = 0  # grows with every record: the account page is due when it differs from what was written
         self.flattening: set[Key] = set()  # keys that executor.flatten works on: pairs keep their hands off
-        self.sessions: set[Listener] = set()  # connected clients, kept by main
+        self.sessions: Collection[Listener] = ()  # connected clients; main hands in the intake's own set
         self._pair_count = 0
         self._account_tags = {venue: tag16(desk.gateway.account_id) for venue, desk in desks.items()}
         self._moved: asyncio.Future[None] | None = None  # completed at the next order move, for `settled`
@@ -91,7 +91,9 @@ class Registrar:
 
     def record(self, record: AnyRecord) -> int:
         """Journal and apply one fact; returns its sequence. Raises JournalError (nothing applied) when it cannot."""
+        began_ns = self.clock.mono_ns()
         sequence = self.journal.append(record)
+        self.meter.journal_append(self.clock.mono_ns() - began_ns)
         self.state.apply(sequence, record)
         self.changes += 1
         return sequence
