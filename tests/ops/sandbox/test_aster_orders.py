@@ -10,7 +10,10 @@ from typing import Any
 import pytest
 
 from core.clock import NS_PER_S, SimClock
+from core.types import Side, TimeInForce
+from ops.sandbox.venues._aster_errors import ApiError, Code
 from ops.sandbox.venues._aster_listing import listings
+from ops.sandbox.venues._aster_tickets import Ticket, check_filters
 from tests.ops.sandbox.aster_world import MAIN_KEY, SYMBOLS, USER, World
 
 USER_KEY = USER.lower()
@@ -387,3 +390,36 @@ def test_listings_differ_where_clients_go_wrong() -> None:
     row = by_symbol["BTC"].symbol_row()
     assert row["pricePrecision"] == 2  # finer than the tick: not to be used for rounding
     assert json.dumps(row)
+
+
+@pytest.mark.parametrize(
+    ("px", "qty", "opposite", "code"),
+    [
+        ("59000.0", "0.01", "60006", None),
+        ("59000.05", "0.01", "60006", Code.PRICE_NOT_ON_TICK),
+        ("59000.0", "0.0105", "60006", Code.QTY_NOT_ON_STEP),
+        (None, "0.01", "69000", None),
+        (None, "0.01", "69000.1", Code.MARKET_BEYOND_BAND),
+        (None, "0.01", None, None),
+    ],
+)
+def test_filters_by_themselves(px: str | None, qty: str, opposite: str | None, code: Code | None) -> None:
+    """Apart from the exchange, which would also refuse some of these."""
+    ticket = Ticket(
+        listing=listings(("BTC",))[0],
+        side=Side.BUY,
+        tif=TimeInForce.GTC,
+        qty=Decimal(qty),
+        px=Decimal(px) if px is not None else None,
+        reduce_only=False,
+        client_id="a",
+        full_answer=False,
+        self_trade=None,
+    )
+    best = Decimal(opposite) if opposite is not None else None
+    if code is None:
+        check_filters(ticket, Decimal(60_000), best)
+        return
+    with pytest.raises(ApiError) as caught:
+        check_filters(ticket, Decimal(60_000), best)
+    assert caught.value.code is code
