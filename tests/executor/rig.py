@@ -25,7 +25,7 @@ from core.messages import (
     OrderDenied,
     PairState,
 )
-from core.types import Instrument, OrderStatus, Quote, QuoteFlag, ReadResult, Side, Venue
+from core.types import Busy, Down, Instrument, MarkPrice, OrderStatus, Quote, QuoteFlag, ReadResult, Side, Venue
 from executor.admission import Admission
 from executor.commands import Commands
 from executor.desk import Desk
@@ -93,6 +93,7 @@ class MemoryJournal:
 class FakeBook:
     def __init__(self) -> None:
         self.quotes: dict[str, ReadResult] = {}
+        self.marks: dict[str, MarkPrice] = {}
         self._names: list[str] = []
 
     def slot(self, symbol: str) -> int | None:
@@ -104,6 +105,9 @@ class FakeBook:
 
     def quote(self, slot: int) -> ReadResult:
         return self.quotes[self._names[slot]]
+
+    def mark(self, slot: int) -> MarkPrice | Down | Busy:
+        return self.marks.get(self._names[slot], Down("no mark yet"))
 
 
 class CountingMeter:
