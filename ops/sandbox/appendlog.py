@@ -4,11 +4,13 @@
 
 A line reaches the kernel in one `write` before anybody is told of what it says, so a killed process loses nothing; a
 power loss may lose the newest lines, which for throw-away books is accepted (no fsync per line). Reading stops at the
-first line that does not check, and the file is cut there: it can only be the torn end.
+first line that does not check, and the file is cut there: it can only be the torn end. The writer holds a lock on the
+file, so that a second sandbox on the same directory is refused rather than mixed in.
 """
 
 from __future__ import annotations
 
+import fcntl
 import os
 import zlib
 from collections.abc import Iterable, Iterator
@@ -24,7 +26,7 @@ Record = Transaction | MarketState
 
 
 class AppendLog:
-    """One writer. `read` everything first, then `append`."""
+    """One writer, by lock. `read` everything first, then `append`. Raises BusyError when another one holds the file."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -81,9 +83,15 @@ class AppendLog:
 
     def _open(self) -> int:
         try:
-            return os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
+            descriptor = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
         except OSError as error:
             raise BusyError(f"{self._path}: cannot be opened ({error.strerror}); check the state directory") from error
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            raise BusyError(f"{self._path}: another sandbox is writing it; stop that one first") from None
+        return descriptor
 
 
 def _line(body: bytes) -> bytes:

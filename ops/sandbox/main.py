@@ -40,7 +40,7 @@ HOST = "127.0.0.1"
 LOG_FILE = "sandbox_books.log"
 PORTS_FILE = "sandbox_ports.json"
 HOUSEKEEPING_NS = 100 * NS_PER_MS
-MARKET_STATE_NS = 10 * NS_PER_S
+MARKET_STATE_NS = 2 * NS_PER_S  # a restart goes on from at most this long ago
 MAX_STEPS_PER_TURN = 400  # after a stall the market goes on from where it stood instead of racing to catch up
 
 

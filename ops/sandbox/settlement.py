@@ -25,10 +25,11 @@ class Settlements:
     def due(self, now_ns: int) -> Iterator[Change]:
         """One change per settlement since the last one paid, oldest first; what is older than a week is let go.
 
-        Each must be published before the next is asked for. A new exchange starts with the coming settlement.
+        Each must be published before the next is asked for. A new exchange starts with the coming settlement, and so
+        does one whose calendar was set back: a scaled run that is started again begins at real time.
         """
         latest = now_ns // NS_PER_H * NS_PER_H
-        if not self._ledger.settled_ns:
+        if not self._ledger.settled_ns or self._ledger.settled_ns > latest:
             change = Change()
             change.settled_ns = latest
             yield change

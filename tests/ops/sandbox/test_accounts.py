@@ -7,6 +7,7 @@ from decimal import Decimal
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from core.clock import SimClock
 from core.types import LiquiditySide, Side, TimeInForce
 from ops.sandbox.account import apply_fill
 from ops.sandbox.model import (
@@ -128,6 +129,21 @@ def test_settlements_missed_while_down_are_all_paid_once() -> None:
     third.exchange.housekeep()
     assert len(third.exchange.payments(ALICE)) == 5
     assert third.cash() == again.cash()
+
+
+def test_a_calendar_that_was_set_back_starts_with_its_coming_settlement() -> None:
+    small = Small()
+    small.exchange.housekeep()
+    small.buy("10", "100.01")
+    ahead = SimClock(wire_ns=small.clock.wire_ns() + 50 * HOUR_NS)
+    before = Small(log=tuple(small.transactions), clock=ahead)
+    before.exchange.housekeep()
+    again = Small(log=(*small.transactions, *before.transactions), clock=small.clock)
+    again.exchange.housekeep()
+    assert len(again.exchange.payments(ALICE)) == 50
+    small.clock.advance_ns(HOUR_NS)
+    again.exchange.housekeep()
+    assert len(again.exchange.payments(ALICE)) == 51
 
 
 def test_an_eight_hour_contract_settles_at_its_own_hours_with_eight_hours_rate() -> None:

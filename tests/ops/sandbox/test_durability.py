@@ -14,7 +14,7 @@ from hyperliquid.exchange import Exchange
 from hyperliquid.info import Info
 from hyperliquid.utils.types import Cloid
 
-from core.errors import ConfigError
+from core.errors import BusyError, ConfigError
 from core.types import TimeInForce
 from ops.sandbox.appendlog import AppendLog, Record
 from ops.sandbox.model import MarketState, NonceVerdict, Transaction
@@ -80,6 +80,15 @@ def test_a_rewrite_replaces_history_by_the_present(tmp_path: Path) -> None:
     log.append(Transaction(venue="b"))
     log.close()
     assert read(tmp_path / "log") == [STATE, Transaction(venue="a"), Transaction(venue="b")]
+
+
+def test_a_second_writer_is_refused_until_the_first_lets_go(tmp_path: Path) -> None:
+    first = AppendLog(tmp_path / "log")
+    first.rewrite([STATE])  # the lock holds on the new file too
+    with pytest.raises(BusyError, match="another sandbox is writing it"):
+        AppendLog(tmp_path / "log")
+    first.close()
+    assert read(tmp_path / "log") == [STATE]
 
 
 def busy() -> Small:

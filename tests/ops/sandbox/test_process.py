@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 import signal
 import socket
@@ -13,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hyperliquid.exchange import Exchange
 from hyperliquid.info import Info
 
 from core.errors import EXIT_BUSY, EXIT_CONFIG, ConfigError
@@ -110,6 +112,29 @@ def test_bad_configuration_ends_with_78_naming_the_key(tmp_path: Path) -> None:
     done = run(process.config)
     assert done.returncode == EXIT_CONFIG
     assert "sandbox.symbols: DOGE" in done.stdout
+
+
+def test_a_scaled_calendar_settles_funding_from_the_runs_own_origin(tmp_path: Path) -> None:
+    process = SandboxProcess(tmp_path)
+    text = process.config.read_text().replace("[run]\n", f'[run]\ntime_scale = 7200.0\nshm_dir = "{tmp_path}"\n')
+    process.config.write_text(text)
+    run_dir = next(line.split('"')[1] for line in text.splitlines() if line.startswith("name = "))
+    origin_ns = time.time_ns() - 60 * 10**9
+    (tmp_path / f"tandem-{run_dir}").mkdir()
+    (tmp_path / f"tandem-{run_dir}" / "run.json").write_text(f'{{"origin_ns": {origin_ns}}}')
+    with process:
+        client = Exchange(process.agent, process.url, account_address=process.master)
+        client.market_open("ETH", True, 0.1)
+        deadline = time.monotonic() + 20
+        while len(rows := client.info.user_funding_history(process.master, 0)) < 3:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        times = [row["time"] for row in rows]
+        assert all(after - before == 3_600_000 for before, after in itertools.pairwise(times))
+        expected_ms = (origin_ns + (time.time_ns() - origin_ns) * 7200) // 1_000_000
+        assert abs(times[-1] - expected_ms) < 24 * 3_600_000
+        for one in (client, client.info):
+            one.session.close()
 
 
 def test_identities_are_made_once_and_read_back(tmp_path: Path) -> None:
