@@ -129,6 +129,11 @@ class PairBook(msgspec.Struct, kw_only=True):
         return self.long.qty + self.short.qty
 
     @property
+    def off_qty(self) -> Decimal:
+        """The imbalance beyond the dust that was measured and accepted; 0 = hedged."""
+        return self.imbalance_qty - self.tolerated_qty
+
+    @property
     def is_final(self) -> bool:
         return self.status in FINAL_PAIR
 

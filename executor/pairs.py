@@ -173,7 +173,7 @@ class Pairs:
             self._finish(pair, why)
         elif pair.closing:
             self._close_round(pair)
-        elif pair.imbalance_qty == pair.tolerated_qty:
+        elif pair.off_qty == 0:
             self._agreed(pair, why)
         else:
             self._repair(pair, why)
@@ -231,7 +231,7 @@ class Pairs:
         if pair.status is not PairStatus.REPAIRING:
             self._move(pair, PairStatus.REPAIRING, why)
         runtime = self._of(pair)
-        off = pair.imbalance_qty - pair.tolerated_qty
+        off = pair.off_qty
         big, small = (pair.long, pair.short) if off > 0 else (pair.short, pair.long)
         overdue = self._is_overdue(pair)
         unwind = self._cure(pair, big, abs(off), reducing=True, overdue=overdue)
@@ -274,7 +274,7 @@ class Pairs:
         if all(cure.is_open for cure in wanted):
             self._attempt(pair, wanted, "close")
             return
-        off = pair.imbalance_qty - pair.tolerated_qty
+        off = pair.off_qty
         big = pair.long if off > 0 else pair.short
         excess = self._cure(pair, big, abs(off), reducing=True, overdue=True) if off else None
         if excess is not None and excess.is_open:

@@ -369,7 +369,9 @@ class State(msgspec.Struct, kw_only=True):
 
 def _track(pair: PairBook, wire_ns: int) -> None:
     """Start, widen or end the pair's episode of differing legs."""
-    off = abs(pair.imbalance_qty - pair.tolerated_qty)
+    if pair.imbalance_qty == 0:
+        pair.tolerated_qty = ZERO
+    off = abs(pair.off_qty)
     if off == 0:
         if pair.diverged_wire_ns and not pair.matched_wire_ns:
             pair.matched_wire_ns = wire_ns
