@@ -43,6 +43,7 @@ ROUNDS_MAX = 400
 TOTAL_S = 150.0
 PATIENCE_S = 15.0
 POLL_S = 0.25
+IDLE_S = 1.0
 FLAT_READINGS = 2
 ORDERS_PER_CLOSE = 5
 REASON = "flatten"
@@ -100,6 +101,7 @@ class _VenueFlatten:
         self._sleep = sleep
         self._closing: dict[str, _Closing] = {}
         self._positions: dict[str, Position] = {}
+        self._orders: list[VenueOrder] = []  # in scope, as listed in this round
         self._began_ns = engine.clock.mono_ns()
         self._answered_ns = self._began_ns
         self._ladder = engine.config.execution.flatten_ladder_bps
@@ -108,31 +110,37 @@ class _VenueFlatten:
     async def run(self) -> None:
         """Rounds until flat, or until what is left cannot be closed."""
         self._claim(self._held())
-        flat_readings = 0
+        flat_readings, listing = 0, True
         for _ in range(ROUNDS_MAX):
             began_wire_ns = self._engine.clock.wire_ns()
-            orders = await self._read()
+            answered = await self._read(listing)
             now = self._engine.clock.mono_ns()
-            if orders is None:
-                if now - self._answered_ns > PATIENCE_S * NS_PER_S:
-                    self.answered = False
-                    return
-            else:
+            work: list[Position] = []
+            if answered:
                 self._answered_ns, self.answered = now, True
-                await self._cancel(orders)
+                await self._cancel()
                 work = self._work()
-                settled = not orders and self._nothing_can_land(began_wire_ns)
-                if not work and settled:
-                    flat_readings += 1
-                    if flat_readings >= FLAT_READINGS:
-                        return
-                else:
-                    flat_readings = 0
-                    await asyncio.gather(*(self._close(position) for position in work))
+                is_flat = listing and not work and not self._orders and self._nothing_can_land(began_wire_ns)
+                flat_readings = flat_readings + 1 if is_flat else 0
+                if flat_readings >= FLAT_READINGS:
+                    return
+                await asyncio.gather(*(self._close(position) for position in work))
+                listing = bool(self._orders) or not work
+            elif now - self._answered_ns > PATIENCE_S * NS_PER_S:
+                self.answered = False
+                return
             if now - self._began_ns > TOTAL_S * NS_PER_S:
                 self._give_up()
                 return
-            await self._sleep(POLL_S)
+            await self._sleep(self._pause_s(work, hurry=bool(self._orders) or flat_readings > 0))
+
+    def _pause_s(self, work: list[Position], *, hurry: bool) -> float:
+        """Reading costs request budget: soon after something was done, else no sooner than the next step of a ladder."""
+        now = self._engine.clock.mono_ns()
+        due_ns = [self._closing[position.symbol].next_mono_ns - now for position in work]
+        if hurry or any(due <= 0 for due in due_ns):
+            return POLL_S
+        return min([IDLE_S, *(max(POLL_S, due / NS_PER_S) for due in due_ns)])
 
     def residual(self) -> list[ResidualPosition]:
         """What is left, exactly; from our own books where the venue does not answer."""
@@ -142,21 +150,22 @@ class _VenueFlatten:
 
     # ---- reading ----------------------------------------------------------------------------------------------------
 
-    async def _read(self) -> list[VenueOrder] | None:
-        """Open orders in scope, and positions into `_positions`; None when the venue did not answer."""
+    async def _read(self, listing: bool) -> bool:
+        """Positions, and with `listing` the open orders in scope; False when the venue did not answer."""
         if not self._desk.started:
-            return None
+            return False
         gateway, asked_ns = self._desk.gateway, self._engine.clock.mono_ns()
         try:
-            orders = [order for order in await gateway.open_orders() if self._cancels(order)]
+            orders = await gateway.open_orders() if listing else []
             positions = await gateway.positions()
         except VenueError as error:
             self._engine.log.warning("flatten_read_failed", venue=self.venue, detail=str(error))
-            return None
+            return False
+        self._orders = [order for order in orders if self._cancels(order)]
         self._desk.note_positions(positions, asked_ns)
         self._positions = {each.symbol: each for each in positions if self._symbol in (None, each.symbol)}
         self._claim({(self.venue, name) for name in self._positions})
-        return orders
+        return True
 
     def _held(self) -> set[Key]:
         """Instruments in scope on which our books hold something."""
@@ -190,9 +199,9 @@ class _VenueFlatten:
         known = self._engine.state.positions.get((self.venue, order.symbol))
         return known is None or not known.foreign
 
-    async def _cancel(self, orders: list[VenueOrder]) -> None:
+    async def _cancel(self) -> None:
         requests = []
-        for order in orders:
+        for order in self._orders:
             instrument = self._engine.instrument((self.venue, order.symbol))
             if instrument is not None:
                 requests.append(
