@@ -54,15 +54,13 @@ def main(argv: list[str]) -> int:
 
 
 def parser() -> argparse.ArgumentParser:
-    common = argparse.ArgumentParser(add_help=False)
-    common.add_argument("--config", default=argparse.SUPPRESS, help="configuration file (default config/sandbox.toml)")
-    common.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="answer as one JSON document")
-    top = argparse.ArgumentParser(prog="tandem", description="Two-legged arbitrage across venues.", parents=[common])
-    top.set_defaults(config=str(DEFAULT_CONFIG), json=False)
+    top = argparse.ArgumentParser(
+        prog="tandem", description="Two-legged arbitrage across venues.", parents=[_common(str(DEFAULT_CONFIG), False)]
+    )
     verbs = top.add_subparsers(dest="verb", required=True, metavar="COMMAND")
 
     def verb(name: str, text: str, run: Callable[[Context, argparse.Namespace], int]) -> argparse.ArgumentParser:
-        made = verbs.add_parser(name, help=text, description=text, parents=[common])
+        made = verbs.add_parser(name, help=text, description=text, parents=[_common(argparse.SUPPRESS, argparse.SUPPRESS)])
         made.set_defaults(run=run)
         return made
 
@@ -90,6 +88,15 @@ def parser() -> argparse.ArgumentParser:
     verb("up", "start supervisord and every program, wait until ready (make run)", lambda c, a: supervision.up(c))
     verb("down", "stop every program and supervisord (make stop)", lambda c, a: supervision.down(c))
     return top
+
+
+def _common(config: str, as_json: bool | str) -> argparse.ArgumentParser:
+    """The options of every verb, before or after it. Each parser gets actions of its own: argparse shares defaults of
+    shared ones, and a verb's default would then overrule what stood before the verb."""
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--config", default=config, help="configuration file (default config/sandbox.toml)")
+    common.add_argument("--json", action="store_true", default=as_json, help="answer as one JSON document")
+    return common
 
 
 def _add_flatten(made: argparse.ArgumentParser) -> None:
