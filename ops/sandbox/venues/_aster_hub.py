@@ -59,9 +59,6 @@ class Hub:
     def wanted(self, stream: str) -> bool:
         return stream in self._listeners
 
-    def wanted_names(self) -> list[str]:
-        return list(self._listeners)
-
     def publish(self, stream: str, payload: bytes) -> None:
         """Send one JSON document to everybody on `stream`."""
         listeners = self._listeners.get(stream)

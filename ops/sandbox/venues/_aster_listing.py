@@ -188,6 +188,7 @@ def _listing(
             multiplier=multiplier,
             maintenance_ratio=Decimal(maintenance),
             funding_interval_h=interval_h,
+            price_band=Decimal(1_000_000),  # PERCENT_PRICE is one-sided and judged by the venue's own filters
         ),
         base_asset=base,
         max_price=Decimal(tick) * 100_000_000,

@@ -123,8 +123,6 @@ class Desk:
         )
         order = placed.order
         if order.state is OrderState.REJECTED:
-            if order.reject is Reject.PRICE_BAND:
-                raise ApiError(Code.PRICE_ABOVE_BAND if ticket.side is Side.BUY else Code.PRICE_BELOW_BAND)
             raise ApiError(REFUSAL.get(order.reject or Reject.UNKNOWN_ORDER, Code.NEW_ORDER_REJECTED))
         return order_row(order, acknowledged=not ticket.full_answer)
 

@@ -131,15 +131,6 @@ class Settings:
     def set_listen_key(self, user: Address, key: ListenKey | None) -> None:
         self._exchange.set_extra(user, LISTEN_KEY, msgspec.json.encode(key).decode() if key is not None else None)
 
-    def listen_keys(self) -> dict[str, Address]:
-        """Every account's current key, expired or not."""
-        keys = {}
-        for user in self._exchange.ledger.accounts:
-            held = self.listen_key(user)
-            if held is not None:
-                keys[held.key] = user
-        return keys
-
     def _read(self, user: Address, key: str) -> str | None:
         account = self._exchange.account(user)
         return account.extras.get(key) if account is not None else None

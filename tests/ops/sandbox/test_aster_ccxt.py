@@ -215,7 +215,7 @@ async def test_watch_private() -> None:
         await client("load_markets")
         client.ccxt.balance["swap"] = {}  # what its broken watch_balance would have prepared
         watching = asyncio.create_task(client("watch_positions", [BTC]))
-        await eventually(lambda: world.venue.hub.wanted_names())
+        await eventually(lambda: world.venue.hub._listeners)
         await client("create_order", BTC, "limit", "buy", 0.01, 59_000.0, {"clientOrderId": "resting"})
         await client("create_order", BTC, "limit", "buy", 0.2, 60_006.0, {"timeInForce": "IOC", "clientOrderId": "taken"})
         position = await watching

@@ -159,8 +159,8 @@ async def test_bands_are_inclusive_and_one_sided() -> None:
         await world.call("POST", "leverage", symbol="BTCUSDT", leverage=100)
         assert (await world.order("BUY", "0.01", "69000", timeInForce="IOC")).body["status"] == "FILLED"
         assert (await world.order("SELL", "0.01", "51000", timeInForce="IOC")).body["status"] == "FILLED"
-        assert (await world.order("BUY", "0.01", "30000")).body["status"] == "NEW"
-        assert (await world.order("SELL", "0.01", "90000")).body["status"] == "NEW"
+        assert (await world.order("BUY", "0.01", "600")).body["status"] == "NEW"
+        assert (await world.order("SELL", "0.01", "900000")).body["status"] == "NEW"
 
 
 async def test_minimum_notional_is_five_and_reduce_only_is_exempt() -> None:

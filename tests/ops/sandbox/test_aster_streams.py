@@ -110,7 +110,7 @@ async def test_two_hundred_streams_are_the_most() -> None:
         assert "result" in await ask(ws, "SUBSCRIBE", [f"s{n}@bookTicker" for n in range(200)])
         await ws.send_json({"method": "SUBSCRIBE", "params": ["one@more"], "id": 2})
         assert await is_cut(ws)
-        await until(lambda: not world.venue.hub.wanted_names())
+        await until(lambda: not world.venue.hub._listeners)
 
 
 # -- public streams -----------------------------------------------------------------------------------------------------
