@@ -151,13 +151,15 @@ class Session:
         connection = _Connection(socket, self._mono_ns(), self._on_frame)
         wiring.meters.connects.add()
         wiring.log.info("stream_open", socket=self.index, symbols=len(plan.symbols), frames=len(plan.frames))
+        is_subscribed = False
         try:
             for frame in plan.frames:
                 await self._send(connection, frame)
-        except BaseException:
-            self._show_sent(connection)
-            await connection.close()
-            raise
+            is_subscribed = True
+        finally:
+            if not is_subscribed:
+                self._show_sent(connection)
+                await connection.close()
         connection.market_ns = self._mono_ns()  # silence counts from the last request
         connection.seed = asyncio.create_task(self._seed())
         self.state = "live"

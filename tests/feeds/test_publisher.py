@@ -204,6 +204,19 @@ def test_a_late_quote_is_indicative_and_proves_nothing(rig: Rig, market: Market)
     assert rig.live_quote("ETH").age_ns == 0
 
 
+def test_a_late_context_does_not_prove_its_symbol(rig: Rig, market: Market) -> None:
+    market.quote("ETH")
+    for _ in range(13):
+        market.pass_ms(250)
+        market.quote("BTC")
+    market.quote("BTC", lag_ns=800 * MS)
+    market.context("ETH")
+    market.quote("BTC")  # the socket is in time again, but ETH has said nothing in time for 3.25 s
+    assert isinstance(rig.quote("ETH"), Stale)
+    market.context("ETH")
+    assert rig.live_quote("ETH").is_sound
+
+
 def test_a_late_quote_of_a_quiet_symbol_is_confirmed_by_its_next_depth(rig: Rig, market: Market) -> None:
     market.quote(sequence=5, lag_ns=10 * MS)
     market.quote(bid=90.0, sequence=6, lag_ns=800 * MS)
