@@ -75,9 +75,7 @@ class Wallet:
         """Wallet-signed (ApproveAgent, chain id 56). A wallet without a deposit may approve, but not trade."""
         names = [name for name in call.params.values if name not in _UNSIGNED]
         self._require_wallet(call, "ApproveAgent", names, WALLET_CHAIN_ID)
-        if self._exchange.account(call.user) is None:
-            self._exchange.open_account(call.user, ZERO)
-            self._settings.set_deposited(call.user, False)
+        self._ensure_account(call.user)
         params = call.params
         self._settings.set_agent(
             call.user,
@@ -123,13 +121,17 @@ class Wallet:
         address, rate = call.params.text("builder"), call.params.decimal("maxFeeRate")
         if not 0 <= rate <= 1:
             raise ApiError(Code.INVALID_PARAMETER, "Data sent for parameter 'maxFeeRate' is not valid.")
+        self._ensure_account(call.user)
         self._settings.set_builder(call.user, address, Builder(address, call.params.text("builderName"), rate))
         return dict(SUCCESS)
 
     def remove_builder(self, call: Call) -> Row:
         if call.signer != call.user:
             raise ApiError(Code.REJECTED_KEY, status=401)
-        self._settings.set_builder(call.user, call.params.text("builder"), None)
+        address = call.params.text("builder").lower()
+        if all(builder.address.lower() != address for builder in self._settings.builders(call.user)):
+            raise ApiError(Code.INVALID_PARAMETER, "Data sent for parameter 'builder' is not valid.")
+        self._settings.set_builder(call.user, address, None)
         return dict(SUCCESS)
 
     def may_sign(self, user: Address, signer: Address) -> bool:
@@ -138,6 +140,12 @@ class Wallet:
             return True
         agent = self._settings.agent(user, signer)
         return agent is not None and agent.may_trade(self._clock.wire_ns() // NS_PER_MS)
+
+    def _ensure_account(self, user: Address) -> None:
+        """A wallet that only manages agents and builders has an account without money, which may not trade."""
+        if self._exchange.account(user) is None:
+            self._exchange.open_account(user, ZERO)
+            self._settings.set_deposited(user, False)
 
     def _require_wallet(self, call: Call, primary: str, names: Iterable[str], chain_id: int) -> None:
         try:
