@@ -19,11 +19,8 @@ stop: ## stop every program and supervisord; positions stay hedged at the venues
 flatten: ## emergency close of everything; asks once (FORCE=1 does not ask)
 	@$(TANDEM) flatten $(if $(filter 1,$(FORCE)),--force,)
 
-setup: .venv/.installed ## install into .venv
-
-.venv/.installed: pyproject.toml requirements.lock scripts/setup.sh
+setup: ## install into .venv; ends at once when that is done already
 	@PYTHON=$(PYTHON) sh scripts/setup.sh
-	@touch $@
 
 test: setup ## every test
 	@$(BIN)/python -m pytest
