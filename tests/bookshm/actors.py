@@ -108,12 +108,14 @@ def die_in_book(run_dir: Path, where: str) -> None:
     slot = writer.add(instrument("BTC"))
     writer.set_status(True, "connected")
     publish_one(writer, slot, 1)
-    name, index = {
-        "stamp": ("_quote_stamps", slot),
-        "ring stamp": ("_ring_stamps", writer._ring_next & writer._ring_mask),
-        "cursor": ("_words", at.W_CURSOR),
+    position, index = {
+        "stamp": (0, slot),
+        "ring stamp": (3, writer._ring_next & writer._ring_mask),
+        "cursor": (5, at.W_CURSOR),
     }[where]
-    setattr(writer, name, Tripwire(getattr(writer, name), index))
+    hot: list[object] = list(writer._hot)
+    hot[position] = Tripwire(writer._hot[position], index)
+    writer._hot = tuple(hot)
     publish_one(writer, slot, 2)
 
 
