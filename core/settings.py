@@ -162,6 +162,8 @@ class ExporterConfig(Section, frozen=True, kw_only=True):
 class SandboxVenueConfig(Section, frozen=True, kw_only=True):
     port: Port  # 0 = any free one, written to the run directory's state file
     order_delay_ms: NonNegative = 70.0
+    tier: str = ""  # account tier that rules the request budget; "" = the venue's base tier
+    verify_ratio: Fraction = 1.0  # share of signatures checked in full where that is dear; digests always are
 
 
 class SandboxConfig(Section, frozen=True, kw_only=True):

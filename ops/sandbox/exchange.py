@@ -200,6 +200,7 @@ class Exchange:
         client_id: str | None = None,
         self_trade: SelfTrade = SelfTrade.EXPIRE_MAKER,
         extra_fee: Decimal = ZERO,
+        memo: str = "",
     ) -> Placed:
         """Check, match, rest. `px` None = market. A refusal is an order in state REJECTED with its reason, kept in history.
 
@@ -212,7 +213,7 @@ class Exchange:
         order = Order(
             order_id=self.ledger.next_order_id(), account=address, name=name, side=side, px=px or ZERO, qty=qty,
             requested_qty=qty, tif=tif, reduce_only=reduce_only, is_market=px is None, client_id=client_id,
-            created_ns=now, updated_ns=now, extra_fee=extra_fee,
+            created_ns=now, updated_ns=now, extra_fee=extra_fee, memo=memo,
         )  # fmt: skip
         change = _touch(account)
         change.orders[order.order_id] = order

@@ -133,6 +133,11 @@ class Ledger:
         used = self._nonces.get(signer)
         return used[0] if used else 0
 
+    def last_nonce(self, signer: str) -> int | None:
+        """The highest nonce used by a signer, None if none."""
+        used = self._nonces.get(signer)
+        return used[-1] if used else None
+
     def commit(self, change: Change) -> None:
         """Index what changed, then hand it to the store as one transaction; nothing changed, nothing is written."""
         if not (change.accounts or change.orders or change.payments or change.nonces or change.settled_ns):

@@ -193,7 +193,16 @@ class Sandbox:
         )
         exchange.restore(history)
         settings = self._config.venues[name]
-        venue = kind(Host(exchange=exchange, clock=self._clock, log=self._log, order_delay_s=settings.order_delay_ms / 1000))
+        venue = kind(
+            Host(
+                exchange=exchange,
+                clock=self._clock,
+                log=self._log,
+                order_delay_s=settings.order_delay_ms / 1000,
+                tier=settings.tier,
+                verify_ratio=settings.verify_ratio,
+            )
+        )
         exchange.attach(venue.listener)
         return VenueServer(venue, exchange, settings.port)
 

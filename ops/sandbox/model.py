@@ -33,6 +33,7 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True):
     price_band: Decimal = Decimal("0.8")  # a limit price further from the mark than this fraction is refused...
     band_both_sides: bool = True  # ...on both sides, or only where it is too aggressive
     funding_interval_h: int = 1
+    funding_step: Decimal = Decimal("0.0000000001")  # settled and shown rates are multiples of this fraction
     listed: bool = True  # False: kept in the listing for its index only, never traded
 
     def tick_at(self, px: Decimal) -> Decimal:
@@ -115,6 +116,7 @@ class Order(msgspec.Struct, kw_only=True):
     created_ns: int  # wire
     updated_ns: int  # wire
     extra_fee: Decimal = ZERO  # fraction of notional on top of the venue's own (a builder's)
+    memo: str = ""  # what the venue's file wants to find again with the order, durable with it
 
     @property
     def remaining(self) -> Decimal:

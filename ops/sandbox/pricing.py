@@ -10,7 +10,7 @@ from ops.sandbox.model import ZERO, Contract, DayStats, FundingPoint, Sample
 
 NS_PER_H = 3600 * NS_PER_S
 HISTORY_H = 30 * 24
-RATE_STEP = Decimal("0.0000000001")
+PREMIUM_STEP = Decimal("0.0000000001")
 HourlyRate = Callable[[str, int], float]
 """(canonical symbol, hours since 1970 at which it settles) -> fraction per hour; longs pay shorts when positive."""
 
@@ -92,7 +92,7 @@ class Pricing:
         hour = at_ns // NS_PER_H
         hours = range(hour - contract.funding_interval_h + 1, hour + 1)
         rate = sum(self._hourly_rate(contract.symbol, h) for h in hours)
-        return _point(rate, contract.funding_interval_h, at_ns)
+        return _point(rate, contract, at_ns)
 
     def estimate(self, name: str, now_ns: int) -> FundingPoint:
         """The running estimate; it wanders around the coming rate and reaches it at the settlement."""
@@ -102,7 +102,7 @@ class Pricing:
         bucket = now_ns // _ESTIMATE_BUCKET_NS
         noise = ((bucket * 2654435761 + len(name)) % 2001) / 1000.0 - 1.0
         left = min(1.0, (at_ns - now_ns) / (contract.funding_interval_h * NS_PER_H))
-        return _point(final * (1.0 + _ESTIMATE_WOBBLE * left * noise), contract.funding_interval_h, at_ns)
+        return _point(final * (1.0 + _ESTIMATE_WOBBLE * left * noise), contract, at_ns)
 
     def history(self, name: str, start_ns: int, end_ns: int, now_ns: int) -> list[FundingPoint]:
         """Settled rates within [start, end], oldest first, at most 30 days back from now."""
@@ -124,10 +124,10 @@ class Pricing:
         return px.quantize((contract.tick_at(px) / 10).normalize(), rounding=ROUND_HALF_EVEN)
 
 
-def _point(rate: float, interval_h: int, at_ns: int) -> FundingPoint:
-    per_8h = rate * 8 / interval_h
-    premium = Decimal(repr(per_8h - 0.0001)).quantize(RATE_STEP)
-    return FundingPoint(Decimal(repr(rate)).quantize(RATE_STEP), premium, at_ns)
+def _point(rate: float, contract: Contract, at_ns: int) -> FundingPoint:
+    per_8h = rate * 8 / contract.funding_interval_h
+    premium = Decimal(repr(per_8h - 0.0001)).quantize(PREMIUM_STEP)
+    return FundingPoint(Decimal(repr(rate)).quantize(contract.funding_step), premium, at_ns)
 
 
 def _whole(qty: Decimal, lot: Decimal) -> Decimal:

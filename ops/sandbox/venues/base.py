@@ -21,6 +21,8 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
     clock: Clock
     log: Log
     order_delay_s: float  # to wait (asyncio.sleep) before an order or cancel reaches the exchange
+    tier: str = ""  # account tier that rules the request budget, where the venue has tiers; "" = its base tier
+    verify_ratio: float = 1.0  # share of signatures checked in full, where that is dear; digests are always checked
 
 
 class SandboxVenue(Protocol):
