@@ -43,7 +43,7 @@ class Book:
         self._time_ns = 0
 
     def follow(self, sample: Sample, time_ns: int) -> None:
-        """Replace the ladder's touches by the step's; the levels behind come on demand."""
+        """Replace the ladder's touches by the step's; the levels behind come on demand. Then ask `reached`."""
         contract = self._contract
         mid = sample.mid * contract.multiplier
         half = mid * sample.half_spread_bps * 1e-4
@@ -112,20 +112,11 @@ class Book:
                 return
 
     def reached(self) -> list[Match]:
-        """Users' resting orders that the ladder now crosses, each with what the ladder's opposite touch can give it."""
-        matches: list[Match] = []
-        for users, ladder, sign in ((self._user_bids, self._asks, 1), (self._user_asks, self._bids, -1)):
-            if not users or not ladder:
-                continue
-            for order in users:
-                if not ladder or (order.px - ladder[0][0]) * sign < 0:
-                    break
-                size = min(order.remaining, ladder[0][1])
-                ladder[0][1] -= size
-                if not ladder[0][1]:
-                    ladder.pop(0)
-                matches.append(Match(order.px, size, order))
-        return matches
+        """Users' resting orders that the ladder now meets: the market has traded through them, so each is taken whole."""
+        bid, ask = self._bids[0][0], self._asks[0][0]
+        met = [order for order in self._user_bids if order.px >= ask]
+        met += [order for order in self._user_asks if order.px <= bid]
+        return [Match(order.px, order.remaining, order) for order in met]
 
     def _best(self, ladder: list[list[Decimal]], users: list[Order], sign: int) -> Level | None:
         if not ladder:
