@@ -208,6 +208,8 @@ def order(row: OrderRow, status: OrderStatus, coins: Coins) -> VenueOrder | None
         return None
     lots, remaining = lots_of(row.origSz, instrument), lots_of(row.sz, instrument)
     filled = 0 if status is OrderStatus.REJECTED else lots - remaining
+    if status is OrderStatus.FILLED and remaining:
+        status = OrderStatus.EXPIRED  # an IOC whose rest was dropped: the page leaves open which word it ends with
     return VenueOrder(
         symbol=instrument.symbol,
         venue_order_id=str(row.oid),
