@@ -86,6 +86,7 @@ if ! pip_install -r requirements.lock; then
         fail 69 "the packages of requirements.lock could not be installed; is there a network? All of it: $log"
     }
 fi
+# The setuptools that comes with a venv of Python 3.11 builds with the pinned `wheel`; isolation would fetch both anew.
 pip_install --no-deps --no-build-isolation -e . || {
     tail -n 5 $log >&2
     fail 69 "Tandem itself could not be installed into $venv; all of it: $log"
