@@ -14,6 +14,7 @@ from core.clock import NS_PER_MS, NS_PER_S
 from core.errors import VenueError
 from core.messages import PairStatus
 from core.types import OrderStatus, Position, Side, TimeInForce, Venue
+from executor.differences import CONFIRM_NS, Differences, Judgement
 from executor.orders import Draft
 from executor.reconcile import FULL_EVERY, Reconciler
 from executor.records import FillRecorded
@@ -138,10 +139,10 @@ async def test_a_burned_nonce_settles_it_long_before_the_bound(bench: Bench) -> 
 async def test_a_refused_burn_means_that_it_got_in(bench: Bench) -> None:
     bench.short.plans.append(LOST)
     pair = await bench.rig.open("0.01")
-    bench.short.lookups.append(NOT_YET)
+    bench.short.lookups.extend([NOT_YET] * 3)
     bench.short.burns = False
     bench.short.silent_fills = True
-    await bench.turns(2, 100.0, SHORT)
+    await bench.turns(12, 300.0, SHORT)
     assert len(bench.short.burned) == 1
     assert [source for _, source, _ in bench.resolved] == ["lookup"]
     assert status(pair) is PairStatus.OPEN
@@ -195,9 +196,11 @@ async def test_an_unreachable_venue_is_paged_after_the_bound_and_resolves_when_i
 async def test_a_silent_ioc_that_was_only_acknowledged_is_asked_for(bench: Bench) -> None:
     bench.long.plans.append(Plan(answer=Answer.ACK, told=Told.NEVER))
     bench.long._sink = None  # the stream is away: neither fills nor order updates
+    bench.long.silent_fills = True
     pair = await bench.rig.open("0.01")
     (order,) = [o for o in bench.rig.orders(pair) if o.prepared.venue == LONG]
     assert status(order) is OrderStatus.ACCEPTED
+    bench.long.extra_orders.append(listed(order.client_order_id))  # even while the venue lists it
     await bench.turns(3, 500.0)
     assert bench.long.looked_up == 0, "not yet silent for long enough"
     await bench.turns(3, 500.0)
@@ -346,6 +349,37 @@ async def test_a_fill_during_the_reading_makes_it_worthless(bench: Bench) -> Non
     assert bench.events("position_smaller") == []
     assert bench.events("foreign_position") == []
     bench.rig.check()
+
+
+async def test_a_venue_that_lags_behind_its_own_fills_is_not_believed(bench: Bench) -> None:
+    """The fill comes during the reading, and the next reading still shows the position before it."""
+    pair = await bench.rig.open("0.01")
+    reads = 0
+
+    async def lagging() -> list[Position]:
+        nonlocal reads
+        reads += 1
+        if reads == 1:
+            await bench.rig.close(pair)
+        held = [Position(venue=LONG, symbol="BTC", lots=10, avg_entry_px=Decimal(100_000))]
+        return held if reads <= 2 else []
+
+    bench.long.positions = lagging  # type: ignore[method-assign]
+    for _ in range(4):
+        bench.rig.pass_ms(500)
+        await bench.reconciler.read(LONG, full=False)
+    assert bench.events("foreign_position") == []
+    bench.rig.check()
+
+
+def test_a_difference_counts_when_its_sightings_lie_apart() -> None:
+    differences = Differences()
+    assert differences.judge(BTC, 7, 10, 0, quiet=True) is Judgement.PENDING
+    assert differences.judge(BTC, 7, 10, CONFIRM_NS - 1, quiet=True) is Judgement.PENDING
+    assert differences.pending
+    assert differences.judge(BTC, 7, 10, CONFIRM_NS, quiet=True) is Judgement.DIFFERS
+    assert differences.judge(BTC, 10, 10, CONFIRM_NS, quiet=True) is Judgement.AGREES
+    assert not differences.pending
 
 
 # ---- resting orders -------------------------------------------------------------------------------------------------
