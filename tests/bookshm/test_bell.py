@@ -67,8 +67,10 @@ def test_every_reader_has_a_bell_and_every_writer_rings_them_all(run: RunDir) ->
     for ringer in ringers:
         ringer.ring()
     assert [bell.drain() for bell in bells] == [2, 2, 2, 2]
-    for part in (*ringers, *bells):
-        part.close()
+    for ringer in ringers:
+        ringer.close()
+    for bell in bells:
+        bell.close()
 
 
 def test_a_late_reader_is_found_at_the_next_heartbeat(run: RunDir, clock: SystemClock) -> None:
