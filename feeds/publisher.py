@@ -140,11 +140,14 @@ class Publisher:
         return left_out
 
     def assign(self, socket: int, symbols: Iterable[str]) -> None:
-        """`socket` carries exactly these symbols from now on; a quote it carried before and not any more is void."""
+        """`socket` carries exactly these symbols from now on. What it does not carry any more, or what came to it from
+        another socket, has no quote until its first frame: the frames of this socket prove nothing about it yet."""
         wanted = set(symbols)
         now_ns = self._clock.mono_ns()
         for line in self._lines.values():
             if line.symbol in wanted:
+                if line.socket != socket:
+                    self._void(line, now_ns, 0)
                 line.socket = socket
                 line.assigned_ns = now_ns
                 self._book.assign_socket(line.slot, socket)
@@ -162,8 +165,8 @@ class Publisher:
                 self._gap(event.symbol, now_ns)
                 continue
             line = self._lines.get(event.symbol)
-            if line is None:
-                continue
+            if line is None or line.socket != socket:
+                continue  # a connection that is about to be replaced still brings what was taken from it
             market = True
             if isinstance(event, FundingEvent):
                 self._funding(line, event.rate, now_ns)

@@ -268,6 +268,17 @@ def test_a_symbol_that_leaves_the_plan_loses_its_quote(rig: Rig, market: Market)
     assert rig.live_quote("ETH").is_sound
 
 
+def test_a_symbol_that_moves_to_another_socket_starts_without_a_quote(rig: Rig, market: Market) -> None:
+    market.quote("BTC")
+    market.quote("ETH")
+    rig.publisher.assign(1, ("ETH",))
+    assert not rig.live_quote("ETH").is_sound
+    market.quote("ETH")  # from the socket it was taken from
+    assert not rig.live_quote("ETH").is_sound
+    market.take(QuoteEvent("ETH", 1.0, 1.0, 2.0, 1.0, market.sent_ns(MS)), socket=1)
+    assert rig.live_quote("ETH").is_sound
+
+
 def test_a_full_book_leaves_out_and_says_so(make_rig: MakeRig, clock: SimClock) -> None:
     symbols = tuple(f"S{number}" for number in range(10))
     rig = make_rig(clock, symbols)
