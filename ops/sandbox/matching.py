@@ -112,11 +112,30 @@ class Book:
                 return
 
     def reached(self) -> list[Match]:
-        """Users' resting orders that the ladder now meets: the market has traded through them, so each is taken whole."""
-        bid, ask = self._bids[0][0], self._asks[0][0]
-        met = [order for order in self._user_bids if order.px >= ask]
-        met += [order for order in self._user_asks if order.px <= bid]
-        return [Match(order.px, order.remaining, order) for order in met]
+        """Users' resting orders that the ladder now meets, each with what its opposite touch can give.
+
+        Where an order is left over, the ladder steps back behind it: a book never stands crossed.
+        """
+        matches: list[Match] = []
+        for users, ladder, sign in ((self._user_bids, self._asks, 1), (self._user_asks, self._bids, -1)):
+            if not users or (users[0].px - ladder[0][0]) * sign < 0:
+                continue
+            px, left = ladder[0]
+            for order in users:
+                if (order.px - px) * sign < 0:
+                    break
+                size = min(order.remaining, left)
+                if size:
+                    matches.append(Match(order.px, size, order))
+                    left -= size
+                if size < order.remaining:
+                    ladder[0][0] = order.px + sign * self._contract.tick_at(order.px)
+                    break
+            if ladder[0][0] == px:
+                ladder[0][1] = left
+                if not left:
+                    del ladder[0]
+        return matches
 
     def _best(self, ladder: list[list[Decimal]], users: list[Order], sign: int) -> Level | None:
         if not ladder:

@@ -81,7 +81,7 @@ class Small:
         exempt: MinNotionalExempt = MinNotionalExempt.WHOLE_CLOSE,
         log: tuple[Transaction, ...] = (),
         clock: SimClock | None = None,
-        mid: float = 100.0,
+        mid: float | None = 100.0,  # None = no market step yet: a restored world as it was left
     ) -> None:
         self.clock = clock or SimClock(wire_ns=497_223 * HOUR_NS + 60 * 10**9)
         self.transactions: list[Transaction] = []
@@ -93,8 +93,8 @@ class Small:
         self.exchange = Exchange("test", terms, self.clock, lambda symbol, hour: RATE, self._store)
         self.exchange.restore(log)
         self.exchange.attach(self.memory)
-        self.mid = mid
-        self.quote(mid)
+        if mid is not None:
+            self.quote(mid)
         self.quote(0.001, symbol="DEF")
         for address in (ALICE, BOB):
             self.exchange.open_account(address, D(10_000), [AGENT] if address == ALICE else [])
@@ -108,7 +108,6 @@ class Small:
         mark: float | None = None, half_bps: float = 1.0, print_usd: float = 0.0,
     ) -> None:  # fmt: skip
         """A step of the market for one contract: the touch is mid -+ half_bps, with about `touch_usd` a side."""
-        self.mid = mid if symbol == "ABC" else self.mid
         self.exchange.apply(
             symbol,
             Sample(mid, oracle or mid, mark or mid, half_bps, touch_usd, touch_usd, print_usd, 7),
