@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from bookshm import run as run_module
 from bookshm.account_page import AccountPageWriter
 from bookshm.bell import Bell
 from bookshm.book import BookReader, BookWriter
@@ -187,6 +188,24 @@ def test_many_come_and_go_at_once(run_dir: Path, spawn: Spawn) -> None:
         assert len(origins) == 1
         assert [finish(member) for member in members] == [0, 0, 0, 0]
         assert not run_dir.exists()
+
+
+def test_a_run_that_ends_between_the_look_and_the_lock_is_begun_anew(
+    run_dir: Path, clock: SystemClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    last = RunDir.join(run_dir, 1.0, clock)
+    open_lock = run_module._open_lock
+
+    def open_and_lose(path: Path) -> int:
+        fd = open_lock(path)
+        last.leave()
+        return fd
+
+    monkeypatch.setattr(run_module, "_open_lock", open_and_lose)
+    run = RunDir.join(run_dir, 1.0, clock)
+    assert run.books.is_dir()
+    assert RunDir.observe(run_dir).is_live()
+    run.leave()
 
 
 def test_join_and_leave_race(run_dir: Path, spawn: Spawn) -> None:
