@@ -93,6 +93,7 @@ class Reconciler:
     def __init__(self, engine: Engine, resolved: Resolved, sleep: Sleep = asyncio.sleep) -> None:
         self._engine = engine
         self._sleep = sleep
+        self._began_ns = engine.clock.mono_ns()
         self._watches = {venue: _Watch(engine, venue, Resolver(engine, venue, resolved)) for venue in engine.desks}
 
     async def recover(self, venue: Venue) -> bool:
@@ -317,7 +318,8 @@ class Reconciler:
         limits, which read the same figures; a page is an error line and its metric."""
         engine, watch, desk = self._engine, self._watches[venue], self._engine.desks[venue]
         execution = engine.config.execution
-        blind_s = desk.blind_ns(engine.clock.mono_ns()) / NS_PER_S
+        now = engine.clock.mono_ns()
+        blind_s = min(desk.blind_ns(now), now - self._began_ns) / NS_PER_S
         if blind_s > execution.blind_page_s and not watch.paged_blind:
             watch.paged_blind = True
             engine.log.error("venue_blind_page", venue=venue, blind_s=round(blind_s, 1), reason=desk.down_reason)

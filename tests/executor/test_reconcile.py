@@ -525,6 +525,15 @@ async def test_a_blind_venue_is_warned_about_then_paged_once_and_said_to_be_well
     assert len(bench.events("venue_readable")) == 1
 
 
+async def test_a_venue_that_was_never_read_is_blind_from_the_start_on_and_not_before(bench: Bench) -> None:
+    bench.rig.engine.desks[LONG].balance_mono_ns = 0
+    bench.long.reachable = False
+    await bench.turns(29, 1000.0)
+    assert bench.events("venue_blind") == bench.events("venue_blind_page") == []
+    await bench.turns(100, 1000.0)
+    assert len(bench.events("venue_blind")) == len(bench.events("venue_blind_page")) == 1
+
+
 async def test_a_clock_that_is_off_is_said_once(bench: Bench) -> None:
     bench.long.clock_offset_ns = 1000 * NS_PER_MS
     await bench.turns(3)
