@@ -62,7 +62,7 @@ class Feed:
         self._log = log
         self._meters = Meters(page, venue)
         self._publisher = Publisher(
-            book, self._settings, clock, self._meters, _call_soon, decoder.funding_on_whole_intervals
+            book, self._settings, clock, self._meters, log, _call_soon, decoder.funding_on_whole_intervals
         )
         self._sessions: list[Session] = []
         self._session_tasks: list[asyncio.Task[NoReturn]] = []

@@ -23,6 +23,7 @@ import msgspec
 from bookshm.book import BookWriter
 from core.clock import NS_PER_MS, NS_PER_S, Clock
 from core.errors import ConfigError
+from core.log import Log
 from core.settings import FeedsConfig
 from core.types import FundingKind, FundingRate, Instrument, QuoteFlag
 from feeds.lag import LagMeter
@@ -96,6 +97,7 @@ class Publisher:
         settings: FeedsConfig,
         clock: Clock,
         meters: Meters,
+        log: Log,
         call_soon: Callable[[Callable[[], None]], object],
         funding_on_whole_intervals: bool,
     ) -> None:
@@ -103,6 +105,7 @@ class Publisher:
         self._clock = clock
         self._wire_ns = clock.wire_ns
         self._meters = meters
+        self._log = log
         self._call_soon = call_soon
         self._on_whole_intervals = funding_on_whole_intervals
         self._liquidity_usd = settings.liquidity_size_usd
@@ -222,6 +225,7 @@ class Publisher:
         self._up.discard(socket)
         if not self._up:
             self._book.set_status(False, reason)
+            self._log.info("venue_down", reason=reason)
         self._show_up()
         self._ring_soon()
 
@@ -259,6 +263,7 @@ class Publisher:
             self._up.add(socket)
             self._book.set_status(True, "")
             self._show_up()
+            self._log.info("stream_up", socket=socket)
 
     def _prove(self, line: _Line, now_ns: int) -> None:
         line.proved_ns = now_ns
@@ -348,6 +353,12 @@ class Publisher:
             rate = FundingRate(rate.rate, rate.interval_s, next_ns, rate.kind, rate.source)
         if rate.kind is FundingKind.ESTIMATE and next_ns - calendar_ns > interval_ns + FUNDING_SLACK_NS:
             self._meters.funding_refused.add()
+            self._log.warning(
+                "funding_refused",
+                symbol=line.symbol,
+                interval_s=rate.interval_s,
+                ahead_s=(next_ns - calendar_ns) // NS_PER_S,
+            )
             return
         self._book.publish_funding(line.slot, rate, now_ns)
 
