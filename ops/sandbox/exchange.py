@@ -13,7 +13,7 @@ from decimal import Decimal
 import msgspec
 
 from core.clock import Clock
-from core.errors import InvariantError
+from core.errors import ConfigError, InvariantError
 from core.types import Side, TimeInForce
 from ops.sandbox.account import liquidation_px, margin_of, must_liquidate
 from ops.sandbox.checks import Checks
@@ -72,13 +72,23 @@ class Exchange:
         self._listener = listener
 
     def restore(self, transactions: Iterable[Transaction]) -> None:
-        """Rebuild the ledger from its log and rest the orders that were open. Before anything else."""
+        """Rebuild the ledger from its log and rest the orders that were open. Before anything else.
+
+        Raises ConfigError when the log holds positions or open orders in a contract that is no longer listed.
+        """
         for transaction in transactions:
             self.ledger.restore(transaction)
-        for address in self.ledger.accounts:
-            for order in self.ledger.open_orders(address):
-                if order.name in self._books:
-                    self._books[order.name].add(order)
+        for address, account in self.ledger.accounts.items():
+            live = self.ledger.open_orders(address)
+            names = {order.name for order in live} | {row.name for row in account.positions.values() if row.qty}
+            lost = sorted(names - set(self._listed))
+            if lost:
+                raise ConfigError(
+                    f"sandbox.symbols: the books of {self.name} hold {', '.join(lost)}, which is no longer listed; "
+                    "add it back, or remove sandbox_books.log from the state directory to start afresh"
+                )
+            for order in live:
+                self._books[order.name].add(order)
 
     # -- accounts ---------------------------------------------------------------------------------------------------
 
