@@ -297,6 +297,9 @@ class Reconciler:
 
     def _adopt(self, key: Key, venue_lots: int, ours: int) -> None:
         engine = self._engine
+        if engine.instrument(key) is None and key not in engine.state.contracts:
+            engine.log.error("position_without_contract", venue=key[0], symbol=key[1], venue_lots=venue_lots)
+            return
         known = engine.state.positions.get(key)
         was_foreign = known is not None and known.foreign
         grew = abs(venue_lots) > abs(ours) or venue_lots * ours < 0

@@ -244,6 +244,13 @@ async def test_a_position_the_journal_does_not_know_is_frozen_and_nothing_is_clo
     assert not bench.rig.state.positions[BTC].foreign
 
 
+async def test_a_position_in_a_contract_that_nobody_lists_is_told_and_breaks_nothing(bench: Bench) -> None:
+    bench.long.positions_said = {"DOGE": 5}
+    await bench.turns(10)
+    assert bench.events("position_without_contract")
+    assert (LONG, "DOGE") not in bench.rig.state.positions
+
+
 async def test_an_account_without_foreign_positions_raises_no_alarm(bench: Bench) -> None:
     pair = await bench.rig.open("0.01")
     assert await bench.reconciler.recover(LONG)
