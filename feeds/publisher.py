@@ -139,6 +139,7 @@ class Publisher:
                 line = self._lines[row.symbol] = _Line(row.symbol, slot)
             if row.delisted:
                 self._void(line, now_ns, DELISTED)
+                line.socket = NO_SOCKET
         self._ring_soon()
         return left_out
 

@@ -138,6 +138,16 @@ async def test_a_delisted_symbol_is_left_and_flagged(stage: Stage) -> None:
     assert stage.is_quoted("BTC")
 
 
+async def test_when_everything_is_delisted_the_venue_is_down(stage: Stage) -> None:
+    await until(lambda: stage.is_quoted("BTC"))
+    stage.double.meta = meta("BTC", "ETH", delisted=("BTC", "ETH"))
+    await until(lambda: "none of the wanted symbols is listed" in stage.reader.status()[1])
+    await until(lambda: not stage.double.sockets)
+    stage.double.meta = meta("BTC", "ETH")
+    await until(lambda: stage.is_quoted("BTC") and stage.is_quoted("ETH"))
+    assert stage.reader.status()[0]
+
+
 async def test_a_catalogue_gone_bad_keeps_the_old_one(stage: Stage) -> None:
     await until(lambda: stage.is_quoted("BTC"))
     stage.double.meta = b"<html>502</html>"

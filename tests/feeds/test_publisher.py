@@ -258,6 +258,8 @@ def test_delisted_and_vanished_symbols_lose_their_quote(rig: Rig, market: Market
         quote = rig.live_quote(symbol)
         assert (quote.flags, quote.is_sound) == (QuoteFlag.DELISTED, False)
         assert rig.reader.instruments()[symbol][1].delisted
+    market.quote("BTC")  # a frame that was under way
+    assert not rig.live_quote("BTC").is_sound
 
 
 def test_a_symbol_that_leaves_the_plan_loses_its_quote(rig: Rig, market: Market) -> None:
