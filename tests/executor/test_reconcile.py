@@ -8,6 +8,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from core.clock import NS_PER_MS, NS_PER_S
@@ -598,6 +599,14 @@ async def test_leverage_that_does_not_stick_or_cannot_be_read_stays_unverified(b
     bench.short.leverage = fails  # type: ignore[method-assign]
     await bench.reconciler.recover(SHORT)
     assert bench.rig.engine.desks[SHORT].leverage == {}
+
+
+async def test_leverage_of_delisted_contracts_is_nobodys_business(bench: Bench) -> None:
+    contracts = bench.long.instruments()
+    contracts["ETH"] = msgspec.structs.replace(contracts["ETH"], delisted=True)
+    bench.rig.engine.desks[LONG].leverage.clear()
+    await bench.reconciler.recover(LONG)
+    assert bench.rig.engine.desks[LONG].leverage == {"BTC": 3}
 
 
 async def test_leverage_that_a_position_states_is_believed(bench: Bench) -> None:
