@@ -146,7 +146,7 @@ class Feed:
 
     def _measure(self, now_ns: int) -> None:
         publisher = self._publisher
-        publisher.measure(now_ns)
+        publisher.measure()
         if publisher.last_market_ns:
             wire_ns = self._clock.wire_ns() - (now_ns - publisher.last_market_ns)
             self._meters.last_message_s.set(wire_ns / NS_PER_S)

@@ -63,7 +63,6 @@ class _Line:
         "mark_ts_ns",
         "open_interest",
         "proved_ns",
-        "quote_mono_ns",
         "quote_ts_ns",
         "sequence",
         "slot",
@@ -81,7 +80,6 @@ class _Line:
         self.flags = 0
         self.sequence = 0
         self.quote_ts_ns = 0
-        self.quote_mono_ns = 0
         self.proved_ns = 0
         self.mark_px = self.index_px = self.open_interest = self.volume_usd = nan
         self.mark_ts_ns = self.mark_mono_ns = 0
@@ -110,12 +108,10 @@ class Publisher:
         self._on_whole_intervals = funding_on_whole_intervals
         self._liquidity_usd = settings.liquidity_size_usd
         self._liquidity_every_ns = int(settings.liquidity_refresh_s * NS_PER_S)
-        self._proof_max_ns = int(settings.proof_max_age_s * NS_PER_S)
         self._lag = LagMeter(int(settings.max_lag_ms * NS_PER_MS))
         self._rows: dict[str, Instrument] = {}  # by venue symbol
         self._lines: dict[str, _Line] = {}  # by canonical symbol
         self._late: dict[int, bool] = {}  # by socket: whether its last dated frame was late
-        self._proved_ns: dict[int, int] = {}  # by socket
         self._up: set[int] = set()
         self._ring_due = False
         self.last_market_ns = 0
@@ -238,16 +234,10 @@ class Publisher:
             if line.socket in self._up and now_ns - max(line.proved_ns, line.assigned_ns) > silence_ns
         ]
 
-    def measure(self, now_ns: int) -> None:
-        """Quote ages by RULES 2, and the clock's median lag; about once a second."""
+    def measure(self) -> None:
+        """The clock's median lag and how many symbols have quotes; about once a second."""
         self._meters.median_lag_s.set(self._lag.median_ns / NS_PER_S)
         self._meters.symbols.set(sum(line.is_quoted for line in self._lines.values()))
-        for line in self._lines.values():
-            if line.is_quoted:
-                proved_ns = line.quote_mono_ns
-                if now_ns - line.proved_ns <= self._proof_max_ns:
-                    proved_ns = max(proved_ns, self._proved_ns.get(line.socket, 0))
-                self._meters.quote_age(line.symbol, (now_ns - proved_ns) / NS_PER_S)
 
     def _is_late(self, socket: int, exch_ts_ns: int, now_ns: int) -> bool:
         """A frame without a time of its own is as late as the last one with a time on that socket."""
@@ -258,7 +248,6 @@ class Publisher:
         return late
 
     def _prove_socket(self, socket: int, now_ns: int) -> None:
-        self._proved_ns[socket] = now_ns
         self._book.prove_socket(socket, now_ns)
         if socket not in self._up:
             self._up.add(socket)
@@ -305,7 +294,6 @@ class Publisher:
         line.is_quoted = True
         line.flags = flags
         line.quote_ts_ns = exch_ts_ns
-        line.quote_mono_ns = now_ns
         self._book.publish_quote(line.slot, *top, exch_ts_ns, now_ns, flags)
         self._meters.quotes.add()
         if flags == INDICATIVE:
@@ -373,7 +361,6 @@ class Publisher:
         self._book.ring_bells()
 
     def _show_up(self) -> None:
-        self._meters.is_up.set(bool(self._up))
         self._meters.sockets_up.set(len(self._up))
 
 
