@@ -6,7 +6,7 @@ from core.client import ExecutorClient
 from core.errors import EXIT_OK, EXIT_PERMISSION, EXIT_UNAVAILABLE
 from core.messages import CommandDone, OrderDenied, SetTradingState
 from core.types import TradingState
-from ops.context import Context
+from ops.context import Context, escape
 
 CONNECT_S = 2.0
 ANSWER_S = 10.0
@@ -34,12 +34,12 @@ def set_state(context: Context, state: TradingState, reason: str) -> int:
     if isinstance(report, CommandDone):
         if context.as_json:
             context.answer({"ok": report.ok, "detail": report.detail, "trading_state": report.trading_state.value})
-        context.say(f"trading state: [bold]{report.trading_state.value}[/bold] ({report.detail})")
+        context.say(f"trading state: [bold]{report.trading_state.value}[/bold] ({escape(report.detail)})")
         return EXIT_OK if report.ok else EXIT_PERMISSION
     if isinstance(report, OrderDenied):
         if context.as_json:
             context.answer({"ok": False, "detail": f"{report.reason.value}: {report.detail}"})
-        context.say(f"[red]refused[/red]: {report.reason.value}: {report.detail}")
+        context.say(f"[red]refused[/red]: {report.reason.value}: {escape(report.detail)}")
         return EXIT_PERMISSION
     return _away(context, f"no answer within {ANSWER_S:g} s; `tandem flatten` works without the executor")
 
@@ -47,5 +47,5 @@ def set_state(context: Context, state: TradingState, reason: str) -> int:
 def _away(context: Context, detail: str) -> int:
     if context.as_json:
         context.answer({"ok": False, "detail": detail})
-    context.say(f"[red]{detail}[/red]")
+    context.say(f"[red]{escape(detail)}[/red]")
     return EXIT_UNAVAILABLE
