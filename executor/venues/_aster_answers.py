@@ -14,6 +14,7 @@ import msgspec
 from core.types import OrderStatus
 from executor.http_reply import HttpReply
 from executor.outcome import Accepted, Outcome, RejectCode, Rejected, Unknown, Unsent
+from executor.venues._decoding import DECODE_ERRORS, is_price, whole_lots
 from executor.venues._memory import SentOrder
 
 LaneResult = HttpReply | Unsent | Unknown
@@ -132,7 +133,7 @@ def answered_order(result: LaneResult) -> OrderRow | Rejected | Unsent | Unknown
         return refusal(result)
     try:
         return _order.decode(result.body)
-    except (msgspec.DecodeError, msgspec.ValidationError) as error:
+    except DECODE_ERRORS as error:
         return Unknown(detail=f"the answer does not decode: {error}")
 
 
@@ -151,7 +152,7 @@ def error_code(reply: HttpReply) -> int | None:
     """The integer code of an error body; None when there is none."""
     try:
         return _error.decode(reply.body).code
-    except (msgspec.DecodeError, msgspec.ValidationError):
+    except DECODE_ERRORS:
         return None
 
 
@@ -159,14 +160,14 @@ def _accepted(row: OrderRow, order: SentOrder) -> Outcome:
     status = STATUSES.get(row.status)
     if status is None:
         return Unknown(detail=f"order status {row.status!r} is not one that we know")
-    lots, rest = divmod(row.executedQty, order.instrument.lot_size)
-    if rest or not 0 <= lots <= order.lots:
+    lots = whole_lots(row.executedQty, order.instrument)
+    if lots is None or not 0 <= lots <= order.lots:
         return Unknown(detail=f"executed size {row.executedQty} does not fit the order of {order.lots} lots")
     if status is OrderStatus.REJECTED:
         return Rejected(code=RejectCode.OTHER, detail="the order ended REJECTED")
     return Accepted(
         venue_order_id=str(row.orderId),
         status=status,
-        filled_lots=int(lots),
-        avg_px=row.avgPrice if row.avgPrice else None,
+        filled_lots=lots,
+        avg_px=row.avgPrice if is_price(row.avgPrice) else None,
     )

@@ -17,6 +17,7 @@ from core.errors import Malformed
 from core.ids import parse_client_order_id
 from core.types import Balance, Fill, Instrument, LiquiditySide, OrderStatus, Position, Side, Venue
 from executor.venues._aster_answers import STATUSES, OrderRow
+from executor.venues._decoding import DECODE_ERRORS, is_price, whole_lots
 from executor.venues.base import FeeRates, FundingPayment, TopOfBook, VenueOrder
 
 VENUE = Venue("aster")
@@ -67,8 +68,8 @@ class IncomeRow(msgspec.Struct):
 
 
 class CommissionRow(msgspec.Struct):
-    makerCommissionRate: str
-    takerCommissionRate: str
+    makerCommissionRate: Decimal
+    takerCommissionRate: Decimal
 
 
 class LeverageRow(msgspec.Struct):
@@ -147,7 +148,7 @@ def decode(data: bytes, kind: type[T], what: str) -> T:
     """Strings are taken for numbers where the venue spells a count so. Raises Malformed naming `what`."""
     try:
         return msgspec.json.decode(data, type=kind, strict=False)
-    except (msgspec.DecodeError, msgspec.ValidationError) as error:
+    except DECODE_ERRORS as error:
         raise Malformed(f"aster {what}: {error}") from error
 
 
@@ -168,7 +169,7 @@ def order(row: OrderRow, listed: Listed) -> VenueOrder | None:
         lots=lots_of(row.origQty, instrument),
         filled_lots=lots_of(row.executedQty, instrument),
         status=status_of(row.status),
-        avg_px=row.avgPrice if row.avgPrice else None,
+        avg_px=row.avgPrice if is_price(row.avgPrice) else None,
         reduce_only=row.reduceOnly,
     )
 
@@ -186,6 +187,8 @@ def trade(row: TradeRow, listed: Listed, client_order_id: str | None, fees: FeeR
     instrument = listed.get(row.symbol)
     if instrument is None:
         return None
+    if not is_price(row.price) or not row.commission.is_finite():
+        raise Malformed(f"aster trade {row.id}: price {row.price}, commission {row.commission}")
     return Fill(
         venue=VENUE,
         symbol=instrument.symbol,
@@ -206,6 +209,8 @@ def stream_fill(row: StreamOrder, listed: Listed, fees: FeeRates) -> Fill | None
     instrument = listed.get(row.s)
     if instrument is None or row.x not in _FILL_TYPES or not row.last_qty:
         return None
+    if not is_price(row.L) or (row.n is not None and not row.n.is_finite()):
+        raise Malformed(f"aster trade {row.t}: price {row.L}, commission {row.n}")
     return Fill(
         venue=VENUE,
         symbol=instrument.symbol,
@@ -233,7 +238,7 @@ def stream_order(row: StreamOrder, listed: Listed) -> VenueOrder | None:
         lots=lots_of(row.q, instrument),
         filled_lots=lots_of(row.z, instrument),
         status=status_of(row.X),
-        avg_px=row.ap if row.ap else None,
+        avg_px=row.ap if is_price(row.ap) else None,
         reduce_only=row.R,
     )
 
@@ -320,10 +325,10 @@ def top(book_ticker: bytes, premium_index: bytes) -> TopOfBook:
 
 def lots_of(size: Decimal, instrument: Instrument) -> int:
     """Signed whole lots; Malformed when the size is not a whole number of them."""
-    lots, rest = divmod(size, instrument.lot_size)
-    if rest:
+    lots = whole_lots(size, instrument)
+    if lots is None:
         raise Malformed(f"aster {instrument.venue_symbol}: size {size} is not in lots of {instrument.lot_size}")
-    return int(lots)
+    return lots
 
 
 def _fee_usd(amount: Decimal, asset: str, notional: Decimal, maker: bool, fees: FeeRates) -> Decimal:

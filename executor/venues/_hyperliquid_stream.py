@@ -23,6 +23,7 @@ from core.errors import Malformed, VenueError
 from core.log import Log
 from core.types import OrderStatus
 from executor.venues import _hyperliquid_rows as rows
+from executor.venues._decoding import DECODE_ERRORS
 from executor.venues._memory import OrderMemory
 from executor.venues.base import EventSink, FillSeen, FundingSeen, OrderSeen, StreamDown, StreamUp, VenueOrder
 
@@ -51,7 +52,7 @@ def decode_frame(data: bytes) -> Frame | None:
     """None for what is no frame (the greeting, garbage)."""
     try:
         return _frame.decode(data)
-    except (msgspec.DecodeError, msgspec.ValidationError):
+    except DECODE_ERRORS:
         return None
 
 
