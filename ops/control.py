@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from core.client import ExecutorClient
 from core.errors import EXIT_OK, EXIT_PERMISSION, EXIT_UNAVAILABLE
-from core.messages import CommandDone, OrderDenied, SetTradingState
+from core.messages import OPERATOR, CommandDone, OrderDenied, SetTradingState
 from core.types import TradingState
 from ops.context import Context, escape
 
 CONNECT_S = 2.0
 ANSWER_S = 10.0
-CLIENT = "operator"
 
 
 def set_state(context: Context, state: TradingState, reason: str) -> int:
     """Ask the executor for `state`; exit 0 only when it says that the state is durable."""
-    client = ExecutorClient(context.loaded.executor_socket, CLIENT, context.clock)
+    client = ExecutorClient(context.loaded.executor_socket, OPERATOR, context.clock)
     try:
         if not client.connect(CONNECT_S):
             return _away(
