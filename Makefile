@@ -13,10 +13,14 @@ help: ## this list
 run: setup ## install, start everything in the sandbox environment, wait until ready, show the status
 	@$(TANDEM) up
 
-stop: ## stop every program and supervisord; positions stay hedged at the venues
+.PHONY: installed
+installed:
+	@test -x $(BIN)/tandem || { echo "not installed here yet; run: make setup" >&2; exit 78; }
+
+stop: installed ## stop every program and supervisord; positions stay hedged at the venues
 	@$(TANDEM) down
 
-flatten: ## emergency close of everything; asks once (FORCE=1 does not ask)
+flatten: installed ## emergency close of everything; asks once (FORCE=1 does not ask)
 	@$(TANDEM) flatten $(if $(filter 1,$(FORCE)),--force,)
 
 setup: ## install into .venv; ends at once when that is done already

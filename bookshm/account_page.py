@@ -73,8 +73,8 @@ class AccountPageReader:
     def stamp(self) -> int:
         """The page's stamp; it moves with every write. 0 = no page."""
         segment = self._segment
-        if segment is None and not self._attach():
-            return 0
+        if segment is None or segment.words[at.W_STATE] in (at.STOPPED, at.RETIRED):
+            self._attach()
         return self._segment.words[at.W_CURSOR] if self._segment else 0
 
     def read(self) -> AccountSnapshot | Down | Busy:

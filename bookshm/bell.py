@@ -13,6 +13,7 @@ without a reader would take it for a dead one's.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 from pathlib import Path
 
@@ -96,10 +97,12 @@ class BellRinger:
     def _open(self, key: tuple[str, int]) -> None:
         try:
             self._bells[key] = os.open(self._directory / key[0], os.O_WRONLY | os.O_NONBLOCK)
-        except FileNotFoundError:
-            return
-        except OSError:
-            self._unlink(key)  # ENXIO: a FIFO that nobody reads
+        except (FileNotFoundError, PermissionError):
+            return  # gone again, or another user's: such a reader still wakes by its timeout
+        except OSError as error:
+            if error.errno != errno.ENXIO:
+                raise
+            self._unlink(key)
 
     def _unlink(self, key: tuple[str, int]) -> None:
         """Remove a dead reader's FIFO, unless the name already belongs to a new one."""

@@ -33,13 +33,15 @@ RawQuote = tuple[int, float, float, float, float, int, int, int, int, int]
 
 
 class BookReader:
-    """Reads one venue's book. `max_quote_age_ns` and `proof_max_age_ns` are RULES 2's 500 ms and 3 s, from config."""
+    """Reads one venue's book. `max_quote_age_ns` and `proof_max_age_ns` are RULES 2's 500 ms and 3 s, from config.
+
+    Any read that has to attach raises ConfigError if the segment was written by another version. For one thread.
+    """
 
     def __init__(
         self, run: RunDir | Path, venue: Venue, clock: Clock, max_quote_age_ns: int, proof_max_age_ns: int
     ) -> None:
-        self._run = run_path(run)
-        self._path = self._run / "books" / venue
+        self._path = run_path(run) / "books" / venue
         self._mono_ns = clock.mono_ns
         self._max_age_ns = max_quote_age_ns
         self._proof_max_age_ns = proof_max_age_ns

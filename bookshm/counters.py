@@ -25,6 +25,9 @@ from bookshm.segment import attach, open_writer
 from core.clock import Clock, SystemClock
 from core.errors import ConfigError, invariant
 
+CONFIG_SERIES = "process_config"
+"""A gauge of 1 on every page, whose label `fingerprint` says which configuration the process runs."""
+
 
 class Kind(enum.Enum):
     COUNTER = "counter"

@@ -35,6 +35,7 @@ import msgspec
 
 from core.account import AccountSnapshot
 from core.decisions import MAX_DECISION_BYTES, Decision
+from core.errors import invariant
 from core.types import Instrument
 
 MAGIC: Final = int.from_bytes(b"TANDEMSH", "little")
@@ -213,5 +214,4 @@ for _claim, _holds in {
     "the status buffers end before the name": STATUS_OFFSET + 2 * STATUS_BYTES <= NAME_OFFSET,
     "lines keep words aligned": all(size % WORD == 0 for size in LINE_BYTES),
 }.items():
-    if not _holds:
-        raise ImportError(f"bookshm/layout.py contradicts itself: {_claim} is false")
+    invariant(_holds, f"bookshm/layout.py contradicts itself: {_claim} is false")

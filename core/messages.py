@@ -19,6 +19,12 @@ from core.types import Side, TimeInForce, TradingState, Venue
 
 MAX_MESSAGE_BYTES = 64 * 1024
 
+OPERATOR = "ops"  # people's commands: everything
+MANUAL = "manual"  # pairs and orders by hand; watched by the executor's own exit guards
+RISK = "risk"  # the watchdog: may tighten, never resume
+OPERATORS = frozenset({OPERATOR, MANUAL, RISK})
+"""Client names that are not strategies; a strategy is named after its table in the configuration."""
+
 
 class Message(msgspec.Struct, frozen=True, kw_only=True):
     """Common root; subclasses are tagged with their class name."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from decimal import Decimal
 
 from core.clock import NS_PER_MS
-from core.messages import DenyReason, OpenPair, PairStatus, SubmitOrder
+from core.messages import MANUAL, DenyReason, OpenPair, PairStatus, SubmitOrder
 from core.settings import Environment
 from core.types import Instrument, Quote, Side, Venue
 from executor.desk import NEVER_NS, Desk
@@ -22,7 +22,6 @@ from risk.exposure import Exposure, Holding, exposure_of
 from risk.limits import check_close, check_open, check_order
 from risk.margin import position_move_to_liq_pct
 
-MANUAL = "manual"
 TTL_MS = 250.0
 """How old a decision may be when its client has no configured ttl."""
 

@@ -16,6 +16,8 @@ from typing import Any
 
 from core.errors import VenueError
 from core.messages import (
+    OPERATORS,
+    RISK,
     AnyCommand,
     CancelAll,
     CancelOrder,
@@ -36,7 +38,7 @@ from core.messages import (
 )
 from core.settings import Mode
 from core.types import OrderStatus, TimeInForce, TradingState, Venue
-from executor.admission import MANUAL, Admission
+from executor.admission import Admission
 from executor.engine import Engine
 from executor.orders import Draft
 from executor.outcome import Outcome
@@ -47,8 +49,6 @@ from executor.reports import order_now, pair_now
 from executor.state import CommandState, OrderState
 from risk.context import Denied
 
-RISK = "risk"
-OPERATORS = frozenset({MANUAL, "ops", RISK})
 FlattenCall = Callable[[Engine, Venue | None, str | None, bool], Awaitable[FlattenReport]]
 
 _CLOSES = (ClosePair, Flatten)

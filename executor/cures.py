@@ -100,7 +100,9 @@ class Cures:
     def _read(self, key: Key) -> None:
         running = self._reading.get(key)
         if running is None or running.done():
-            self._reading[key] = asyncio.get_running_loop().create_task(self._top_of_book(key))
+            task = asyncio.get_running_loop().create_task(self._top_of_book(key))
+            task.add_done_callback(_surface)
+            self._reading[key] = task
 
     async def _top_of_book(self, key: Key) -> None:
         instrument = self._engine.instrument(key)
@@ -113,6 +115,12 @@ class Cures:
             self._engine.log.warning("book_unreadable", venue=key[0], symbol=key[1], detail=str(error))
             return
         self._rest[key] = (top, asked_ns)
+
+
+def _surface(task: asyncio.Task[None]) -> None:
+    """An error of ours must reach the loop's exception handler, which ends the process."""
+    if not task.cancelled():
+        task.result()
 
 
 def _canonical(top: TopOfBook, side: Side, multiplier: int) -> float | None:

@@ -21,19 +21,24 @@ import functools
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 
-from core.clock import NS_PER_MS, NS_PER_S
+from core.clock import NS_PER_MS, NS_PER_S, Clock
+from core.config import Loaded
 from core.errors import VenueError, invariant
 from core.ids import client_order_id, tag16
+from core.latch import HaltLatch
+from core.log import Log
 from core.numeric import from_float
 from core.roster import SPEC
 from core.sizing import FEE_BUFFER
 from core.types import Down, Instrument, OrderStatus, Quote, QuoteFlag, ReadResult, TimeInForce, Venue
+from executor.desk import Desk
 from executor.orders import Draft, verdict_of
 from executor.outcome import Accepted, Outcome, Rejected, Unsent
+from executor.peers import Books, Meter, Writer
 from executor.records import OrderPrepared
 from executor.registrar import Registrar
 from executor.reports import order_submitted
-from executor.state import Key, OrderState
+from executor.state import Key, OrderState, State
 from executor.venues.base import (
     CancelRequest,
     FillSeen,
@@ -51,7 +56,6 @@ from executor.venues.base import (
 END_OVERDUE_NS = 2 * NS_PER_S
 """Beyond the request's own timeout: an IOC order that has not ended by then is UNKNOWN, whatever its gateway believes."""
 
-
 ANSWER_GRACE_S = 1.0
 _IN_FLIGHT = (OrderStatus.PREPARED, OrderStatus.SUBMITTED)
 
@@ -59,7 +63,21 @@ _IN_FLIGHT = (OrderStatus.PREPARED, OrderStatus.SUBMITTED)
 class Engine(Registrar):
     """See the module text."""
 
-    _order_count = 0
+    def __init__(
+        self,
+        loaded: Loaded,
+        clock: Clock,
+        log: Log,
+        state: State,
+        journal: Writer,
+        latch: HaltLatch,
+        desks: Mapping[Venue, Desk],
+        books: Mapping[Venue, Books],
+        meter: Meter,
+    ) -> None:
+        super().__init__(loaded, clock, log, state, journal, latch, desks, books, meter)
+        self._order_count = 0
+        self._cancelling: dict[str, asyncio.Future[Outcome]] = {}  # asked, not answered: one cancel at a time
 
     @property
     def gateways(self) -> Mapping[Venue, OrderGateway]:
@@ -206,6 +224,9 @@ class Engine(Registrar):
         arrives as an order move (stream, or the cancel's positive answer)."""
         desk = self.desks[order.prepared.venue]
         instrument = desk.instrument(order.prepared.symbol)
+        asked = self._cancelling.get(order.client_order_id)
+        if asked is not None:
+            return asked
         if order.status.is_final or instrument is None or not desk.gateway.may_send(True):
             return None
         request = CancelRequest(
@@ -217,10 +238,12 @@ class Engine(Registrar):
             self.log.warning("cancel_not_signed", client_id=order.client_order_id, detail=str(error))
             return None
         future = desk.gateway.submit(prepared)
+        self._cancelling[order.client_order_id] = future
         future.add_done_callback(functools.partial(self._cancel_answered, order.client_order_id))
         return future
 
     def _cancel_answered(self, name: str, future: asyncio.Future[Outcome]) -> None:
+        self._cancelling.pop(name, None)
         order = self.state.orders.get(name)
         if order is None or future.cancelled():
             return

@@ -28,14 +28,13 @@ import msgspec
 
 from core.clock import NS_PER_S
 from core.costs import basis_pnl_bps
-from core.messages import ExitGuard
+from core.messages import MANUAL, ExitGuard
 from core.settings import ExecutionConfig, RiskConfig
 from core.types import Quote, QuoteFlag, ReadResult, Venue
 from risk.margin import MarginAction, account_action, leg_action, leg_loss_pct
 
 CONFIRM_NS = NS_PER_S
 REPEAT_NS = 15 * NS_PER_S
-MANUAL = "manual"
 
 
 class GuardKind(enum.Enum):

@@ -61,7 +61,7 @@ class GuardRunner:
         if self._last_ns and now - self._last_ns < TURN_NS:
             return
         self._last_ns = now
-        pairs = [pair for pair in engine.state.live_pairs() if pair.status in _GUARDED and not pair.closing]
+        pairs = [pair for pair in engine.state.live_pairs() if pair.status in _GUARDED]
         fired, warned = self._guards.evaluate(
             [self._guarded(pair, now) for pair in pairs], now, engine.clock.calendar_ns()
         )

@@ -26,7 +26,8 @@ class LeverageKeeper:
     async def turn(self, per_turn: int) -> None:
         """Verify the symbols that are due. Failures leave a symbol unverified and are tried again."""
         now = self._engine.clock.mono_ns()
-        symbols = self._desk.gateway.instruments()
+        listed = self._desk.gateway.instruments()
+        symbols = [symbol for symbol, instrument in listed.items() if not instrument.delisted]
         due = sorted((s for s in symbols if self._due_ns.get(s, 0) <= now), key=lambda s: self._due_ns.get(s, 0))
         for symbol in due[:per_turn]:
             instrument = self._desk.instrument(symbol)

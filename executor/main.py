@@ -11,6 +11,7 @@ import ctypes
 import resource
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 import uvloop
 
@@ -62,8 +63,16 @@ def harden() -> None:
         raise errors.ConfigError("the kernel refuses prctl(PR_SET_DUMPABLE, 0): keys would be readable; not starting")
 
 
+class _Parser(argparse.ArgumentParser):
+    """argparse would exit with 2, which here means that a residual is left."""
+
+    def error(self, message: str) -> NoReturn:
+        self.print_usage(sys.stderr)
+        self.exit(errors.EXIT_USAGE, f"{self.prog}: error: {message}\n")
+
+
 def _parse(argv: Sequence[str]) -> Options:
-    parser = argparse.ArgumentParser(prog="executor.main", description="Orders, keys, journal: the executor.")
+    parser = _Parser(prog="executor.main", description="Orders, keys, journal: the executor.")
     parser.add_argument("--config", required=True, help="the environment's TOML file")
     parser.add_argument("--takeover", action="store_true", help="end the verified holder of our account locks first")
     parser.add_argument("--flatten-and-exit", action="store_true", help="cancel, close reduce-only, report, exit")

@@ -7,6 +7,7 @@ that the venue last stated.
 
 from __future__ import annotations
 
+import itertools
 from decimal import Decimal
 
 from core.account import AccountSnapshot, OrderView, PairView, PositionView, VenueAccount
@@ -20,10 +21,18 @@ from executor.state import Key, OrderState, PairBook, PairLeg
 from risk.exposure import hedge_quality
 from risk.margin import position_move_to_liq_pct
 
+RECENT_ORDERS = 256
+"""Orders that may have moved since the last reading: far more than limits and pace allow in that time."""
 
-def snapshot(engine: Engine) -> AccountSnapshot:
-    """Everything as of now; finished pairs up to `execution.finished_pairs_kept`."""
+Finished = dict[str, tuple[Decimal, PairView]]
+"""Views of finished pairs by id, with the result they were made from: most of a page, and they hardly ever change."""
+
+
+def snapshot(engine: Engine, finished: Finished | None = None) -> AccountSnapshot:
+    """Everything as of now; finished pairs up to `execution.finished_pairs_kept`. `finished` is the caller's memory of views
+    between calls; it is pruned to what the page shows."""
     state, clock = engine.state, engine.clock
+    known: Finished = {} if finished is None else finished
     marks = _Marks(engine)
     usd, age_ns = unhedged(engine, marks)
     return AccountSnapshot(
@@ -38,8 +47,8 @@ def snapshot(engine: Engine) -> AccountSnapshot:
         else "live blocked",
         config_fingerprint=engine.loaded.fingerprint,
         venues=tuple(_venue(engine, venue) for venue in engine.desks),
-        positions=tuple(_position(engine, key, marks) for key in sorted(_shown(engine))),
-        pairs=tuple(_pair(engine, pair, marks) for pair in _kept(engine)),
+        positions=_positions(engine, marks),
+        pairs=_pairs(engine, marks, known),
         orders=tuple(_order(engine, order) for order in state.open_orders()),
         frozen=tuple(f"{venue}:{symbol}" for venue, symbol in sorted(state.frozen)),
         unhedged_usd=usd,
@@ -125,7 +134,21 @@ def _shown(engine: Engine) -> set[Key]:
     return {key for key in keys if key in engine.state.contracts or engine.instrument(key) is not None}
 
 
-def _position(engine: Engine, key: Key, marks: _Marks) -> PositionView:
+def _positions(engine: Engine, marks: _Marks) -> tuple[PositionView, ...]:
+    moved = _moved_since_read(engine)
+    return tuple(_position(engine, key, marks, is_read=key not in moved) for key in sorted(_shown(engine)))
+
+
+def _moved_since_read(engine: Engine) -> set[Key]:
+    """Instruments on which an order of ours moved after the venue's positions were last asked for: what was read then says
+    nothing about now."""
+    since_ns = engine.clock.wire_ns() - engine.clock.mono_ns()
+    read_wire_ns = {venue: desk.positions_mono_ns + since_ns for venue, desk in engine.desks.items()}
+    newest = itertools.islice(reversed(engine.state.orders.values()), RECENT_ORDERS)
+    return {order.key for order in newest if order.moved_wire_ns >= read_wire_ns.get(order.prepared.venue, 0)}
+
+
+def _position(engine: Engine, key: Key, marks: _Marks, *, is_read: bool) -> PositionView:
     state, desk = engine.state, engine.desks.get(key[0])
     contract = state.contracts.get(key) or engine.instrument(key)
     lot = contract.lot_size * contract.multiplier if contract else ZERO
@@ -140,7 +163,7 @@ def _position(engine: Engine, key: Key, marks: _Marks) -> PositionView:
         venue=key[0],
         symbol=key[1],
         qty=lots * lot,
-        venue_qty=(stated.lots if stated else 0) * lot if desk and desk.positions_mono_ns else None,
+        venue_qty=(stated.lots if stated else 0) * lot if desk and desk.positions_mono_ns and is_read else None,
         avg_entry_px=book.avg_px / multiplier if book else ZERO,
         mark_px=mark,
         notional_usd=abs(lots * lot * mark),
@@ -174,6 +197,21 @@ def _kept(engine: Engine) -> list[PairBook]:
     pairs = engine.state.pairs.values()
     ended = sorted((pair for pair in pairs if pair.is_final), key=lambda pair: pair.ended_calendar_ns)
     return ended[-engine.config.execution.finished_pairs_kept :] + engine.state.live_pairs()
+
+
+def _pairs(engine: Engine, marks: _Marks, finished: Finished) -> tuple[PairView, ...]:
+    views: list[PairView] = []
+    fresh: Finished = {}
+    for pair in _kept(engine):
+        known = finished.get(pair.pair_id) if pair.is_final and not pair.unbooked else None
+        if known is None or known[0] != pair.net_usd or known[1].status is not pair.status or known[1].net_usd is None:
+            known = (pair.net_usd, _pair(engine, pair, marks))
+        if pair.is_final:
+            fresh[pair.pair_id] = known
+        views.append(known[1])
+    finished.clear()
+    finished.update(fresh)
+    return tuple(views)
 
 
 def _pair(engine: Engine, pair: PairBook, marks: _Marks) -> PairView:

@@ -36,7 +36,7 @@ from executor.engine import Engine
 from executor.flatten import flatten
 from executor.image import encode_state
 from executor.intake import Intake, Session
-from executor.page import snapshot
+from executor.page import Finished, snapshot
 from executor.records import CleanStop
 from executor.state import State
 
@@ -83,6 +83,7 @@ class Executor:
         self._failure: BaseException | None = None
         self._stop = asyncio.Event()
         self._is_assembled = False
+        self._finished: Finished = {}
         self._parts: Parts
         self._engine: Engine
         self._state: State
@@ -263,7 +264,7 @@ class Executor:
 
     def _publish(self) -> None:
         try:
-            self._parts.page.write(snapshot(self._engine))
+            self._parts.page.write(snapshot(self._engine, self._finished))
         except ConfigError as error:  # too many rows for the page: the former page stands, trading goes on
             self._log.error("account_page_full", detail=str(error))
 

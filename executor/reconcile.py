@@ -93,6 +93,7 @@ class Reconciler:
     def __init__(self, engine: Engine, resolved: Resolved, sleep: Sleep = asyncio.sleep) -> None:
         self._engine = engine
         self._sleep = sleep
+        self._began_ns = engine.clock.mono_ns()
         self._watches = {venue: _Watch(engine, venue, Resolver(engine, venue, resolved)) for venue in engine.desks}
 
     async def recover(self, venue: Venue) -> bool:
@@ -296,6 +297,9 @@ class Reconciler:
 
     def _adopt(self, key: Key, venue_lots: int, ours: int) -> None:
         engine = self._engine
+        if engine.instrument(key) is None and key not in engine.state.contracts:
+            engine.log.error("position_without_contract", venue=key[0], symbol=key[1], venue_lots=venue_lots)
+            return
         known = engine.state.positions.get(key)
         was_foreign = known is not None and known.foreign
         grew = abs(venue_lots) > abs(ours) or venue_lots * ours < 0
@@ -317,7 +321,8 @@ class Reconciler:
         limits, which read the same figures; a page is an error line and its metric."""
         engine, watch, desk = self._engine, self._watches[venue], self._engine.desks[venue]
         execution = engine.config.execution
-        blind_s = desk.blind_ns(engine.clock.mono_ns()) / NS_PER_S
+        now = engine.clock.mono_ns()
+        blind_s = min(desk.blind_ns(now), now - self._began_ns) / NS_PER_S
         if blind_s > execution.blind_page_s and not watch.paged_blind:
             watch.paged_blind = True
             engine.log.error("venue_blind_page", venue=venue, blind_s=round(blind_s, 1), reason=desk.down_reason)

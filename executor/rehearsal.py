@@ -10,9 +10,9 @@ from decimal import Decimal
 
 from core.clock import NS_PER_S
 from core.ids import CommandId
-from core.messages import ExitGuard, Leg, OpenPair
+from core.messages import MANUAL, ExitGuard, Leg, OpenPair
 from core.types import Instrument, Venue
-from executor.admission import MANUAL, Admission
+from executor.admission import Admission
 from executor.engine import Engine
 
 _GUARD = ExitGuard(stop_basis_bps=1.0, stop_leg_pct=1.0, max_hold_s=1.0)

@@ -27,6 +27,8 @@ from executor.venues.base import NotFound, OrderRequest, VenueOrder
 SILENT_NS = 2 * NS_PER_S
 ASK_AFTER_NS = tuple(ms * NS_PER_MS for ms in (100, 250, 500, 1000, 2000))
 PAGE_EVERY_NS = 60 * NS_PER_S
+BURN_PROOF_S = 5.0
+"""Beyond the request's own time: Aster's no-op proves something only together with lookups seconds later."""
 
 ELSEWHERE = "stream"
 
@@ -144,7 +146,7 @@ class Resolver:
         future = self._desk.gateway.burn_nonce(order.prepared.nonce)
         if future is None:
             return
-        done, _ = await asyncio.wait({future}, timeout=self._desk.settings.request_timeout_ms / 1000)
+        done, _ = await asyncio.wait({future}, timeout=self._desk.settings.request_timeout_ms / 1000 + BURN_PROOF_S)
         case.burned = future in done and future.result()
         case.next_ask_mono_ns = 0
         self._engine.log.info("nonce_burned", venue=self._venue, client_id=order.client_order_id, taken=case.burned)

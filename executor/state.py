@@ -25,15 +25,7 @@ from core.errors import invariant
 from core.ids import CommandId
 from core.messages import PairStatus
 from core.types import Fill, OrderStatus, Side, TradingState, Venue
-from executor.holdings import (
-    FINAL_PAIR,
-    CommandState,
-    Key,
-    OrderState,
-    PairBook,
-    PairLeg,
-    PositionState,
-)
+from executor.holdings import FINAL_PAIR, CommandState, Key, OrderState, PairBook, PairLeg, PositionState
 from executor.orders import may_move
 from executor.pnl import ZERO
 from executor.records import (
@@ -205,8 +197,8 @@ class State(msgspec.Struct, kw_only=True):
         if record.status is PairStatus.OPEN and not pair.opened_calendar_ns:
             pair.opened_calendar_ns = record.calendar_ns
             self.pairs_opened += 1
-        if record.status is PairStatus.CLOSED and pair.status is not PairStatus.CLOSED and pair.opened_calendar_ns:
-            self.pairs_closed += 1
+        if pair.opened_calendar_ns:  # a late fill may open a closed pair again
+            self.pairs_closed += (record.status is PairStatus.CLOSED) - (pair.status is PairStatus.CLOSED)
         if record.status is PairStatus.CLOSING:
             pair.closing = True
         pair.status = record.status

@@ -62,7 +62,7 @@ class Feed:
         self._log = log
         self._meters = Meters(page, venue)
         self._publisher = Publisher(
-            book, self._settings, clock, self._meters, _call_soon, decoder.funding_on_whole_intervals
+            book, self._settings, clock, self._meters, log, _call_soon, decoder.funding_on_whole_intervals
         )
         self._sessions: list[Session] = []
         self._session_tasks: list[asyncio.Task[NoReturn]] = []
@@ -146,7 +146,7 @@ class Feed:
 
     def _measure(self, now_ns: int) -> None:
         publisher = self._publisher
-        publisher.measure(now_ns)
+        publisher.measure()
         if publisher.last_market_ns:
             wire_ns = self._clock.wire_ns() - (now_ns - publisher.last_market_ns)
             self._meters.last_message_s.set(wire_ns / NS_PER_S)
@@ -167,9 +167,9 @@ class Feed:
                     wait_s = max(wait_s, error.retry_after_s)
                 self._meters.rest_errors.add()
                 self._log.warning(
-                    "no_catalogue", detail=str(error), retry_in_s=round(wait_s, 3), kept=self._has_catalogue
+                    "no_catalogue", detail=str(error), retry_in_s=round(wait_s, 3), kept=bool(self._sessions)
                 )
-                if not self._has_catalogue:
+                if not self._sessions:
                     self._publisher.down(f"no catalogue yet: {error}")
             else:
                 failures = 0
@@ -191,9 +191,9 @@ class Feed:
         missing = sorted(set(wanted) - listed)
         if missing:
             self._log.warning("symbols_not_listed", symbols=missing)
+        self._replan(wiring)
         if not listed:
             raise VenueError(f"none of the wanted symbols is listed: {', '.join(wanted) or 'the catalogue is empty'}")
-        self._replan(wiring)
         if not self._has_catalogue:
             self._has_catalogue = True
             self._log.info("catalogue_loaded", symbols=sorted(listed))

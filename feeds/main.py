@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import uvloop
 
 from bookshm.book import BookWriter
-from bookshm.counters import CountersWriter
+from bookshm.counters import CONFIG_SERIES, CountersWriter
 from bookshm.run import RunDir
 from core.clock import SystemClock
 from core.config import Loaded, load
@@ -58,7 +58,8 @@ def _build(loaded: Loaded, venue: Venue, joined: list[RunDir]) -> Feed:
     clock = run.calendar_clock()
     log.info("starting", venue=venue, config=str(loaded.path), fingerprint=loaded.fingerprint)
     decoder: FeedDecoder = importlib.import_module(f"feeds.venues.{venue}").Decoder()
-    page = CountersWriter(run, f"feed-{venue}", clock, SERIES + config.books.capacity_slots)
+    page = CountersWriter(run, f"feed-{venue}", clock, SERIES)
+    page.gauge(CONFIG_SERIES, {"fingerprint": loaded.fingerprint}).set(1)
     book = BookWriter(run, venue, clock, config.books.capacity_slots, config.books.ring_records)
     return Feed(loaded, venue, decoder, book, page, clock, random.Random(), log)
 

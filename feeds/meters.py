@@ -1,11 +1,15 @@
-"""The counters of one feed, on its counters page."""
+"""The counters of one feed, on its counters page.
+
+What the book itself says (whether the venue is up, every quote's age by RULES 2) is exported from there and not counted
+twice: a hung feed would go on showing its last age.
+"""
 
 from __future__ import annotations
 
 from bookshm.counters import CountersWriter
 from core.types import Venue
 
-SERIES = 32  # beside one quote age per symbol
+SERIES = 32
 DECODE_BUCKETS_S = (2e-6, 4e-6, 6e-6, 8e-6, 12e-6, 16e-6, 24e-6, 50e-6, 100e-6, 1e-3)
 
 
@@ -13,8 +17,7 @@ class Meters:
     """Handles by plain names; one venue, one thread."""
 
     def __init__(self, page: CountersWriter, venue: Venue) -> None:
-        self._page = page
-        self._labels = labels = {"venue": str(venue)}
+        labels = {"venue": str(venue)}
         self.frames = page.counter("feed_frames_total", labels)
         self.malformed = page.counter("feed_malformed_total", labels)
         self.gaps = page.counter("feed_gaps_total", labels)
@@ -28,13 +31,8 @@ class Meters:
         self.funding_refused = page.counter("feed_funding_refused_total", labels)
         self.rest_reads = page.counter("feed_rest_reads_total", labels)
         self.rest_errors = page.counter("feed_rest_errors_total", labels)
-        self.is_up = page.gauge("feed_up", labels)
         self.sockets_up = page.gauge("feed_sockets_up", labels)
         self.symbols = page.gauge("feed_symbols", labels)
         self.last_message_s = page.gauge("feed_last_message_timestamp_seconds", labels)
         self.median_lag_s = page.gauge("feed_median_lag_seconds", labels)
         self.decode_to_publish = page.histogram("feed_decode_to_publish_seconds", labels, DECODE_BUCKETS_S)
-
-    def quote_age(self, symbol: str, age_s: float) -> None:
-        """Age of the symbol's quote by RULES 2."""
-        self._page.gauge("feed_quote_age_seconds", {**self._labels, "symbol": symbol}).set(age_s)

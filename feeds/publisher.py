@@ -23,6 +23,7 @@ import msgspec
 from bookshm.book import BookWriter
 from core.clock import NS_PER_MS, NS_PER_S, Clock
 from core.errors import ConfigError
+from core.log import Log
 from core.settings import FeedsConfig
 from core.types import FundingKind, FundingRate, Instrument, QuoteFlag
 from feeds.lag import LagMeter
@@ -62,7 +63,6 @@ class _Line:
         "mark_ts_ns",
         "open_interest",
         "proved_ns",
-        "quote_mono_ns",
         "quote_ts_ns",
         "sequence",
         "slot",
@@ -80,7 +80,6 @@ class _Line:
         self.flags = 0
         self.sequence = 0
         self.quote_ts_ns = 0
-        self.quote_mono_ns = 0
         self.proved_ns = 0
         self.mark_px = self.index_px = self.open_interest = self.volume_usd = nan
         self.mark_ts_ns = self.mark_mono_ns = 0
@@ -96,6 +95,7 @@ class Publisher:
         settings: FeedsConfig,
         clock: Clock,
         meters: Meters,
+        log: Log,
         call_soon: Callable[[Callable[[], None]], object],
         funding_on_whole_intervals: bool,
     ) -> None:
@@ -103,16 +103,15 @@ class Publisher:
         self._clock = clock
         self._wire_ns = clock.wire_ns
         self._meters = meters
+        self._log = log
         self._call_soon = call_soon
         self._on_whole_intervals = funding_on_whole_intervals
         self._liquidity_usd = settings.liquidity_size_usd
         self._liquidity_every_ns = int(settings.liquidity_refresh_s * NS_PER_S)
-        self._proof_max_ns = int(settings.proof_max_age_s * NS_PER_S)
         self._lag = LagMeter(int(settings.max_lag_ms * NS_PER_MS))
         self._rows: dict[str, Instrument] = {}  # by venue symbol
         self._lines: dict[str, _Line] = {}  # by canonical symbol
         self._late: dict[int, bool] = {}  # by socket: whether its last dated frame was late
-        self._proved_ns: dict[int, int] = {}  # by socket
         self._up: set[int] = set()
         self._ring_due = False
         self.last_market_ns = 0
@@ -136,15 +135,19 @@ class Publisher:
                 line = self._lines[row.symbol] = _Line(row.symbol, slot)
             if row.delisted:
                 self._void(line, now_ns, DELISTED)
+                line.socket = NO_SOCKET
         self._ring_soon()
         return left_out
 
     def assign(self, socket: int, symbols: Iterable[str]) -> None:
-        """`socket` carries exactly these symbols from now on; a quote it carried before and not any more is void."""
+        """`socket` carries exactly these symbols from now on. What it does not carry any more, or what came to it from
+        another socket, has no quote until its first frame: the frames of this socket prove nothing about it yet."""
         wanted = set(symbols)
         now_ns = self._clock.mono_ns()
         for line in self._lines.values():
             if line.symbol in wanted:
+                if line.socket != socket:
+                    self._void(line, now_ns, 0)
                 line.socket = socket
                 line.assigned_ns = now_ns
                 self._book.assign_socket(line.slot, socket)
@@ -162,8 +165,8 @@ class Publisher:
                 self._gap(event.symbol, now_ns)
                 continue
             line = self._lines.get(event.symbol)
-            if line is None:
-                continue
+            if line is None or line.socket != socket:
+                continue  # a connection that is about to be replaced still brings what was taken from it
             market = True
             if isinstance(event, FundingEvent):
                 self._funding(line, event.rate, now_ns)
@@ -219,6 +222,7 @@ class Publisher:
         self._up.discard(socket)
         if not self._up:
             self._book.set_status(False, reason)
+            self._log.info("venue_down", reason=reason)
         self._show_up()
         self._ring_soon()
 
@@ -230,16 +234,10 @@ class Publisher:
             if line.socket in self._up and now_ns - max(line.proved_ns, line.assigned_ns) > silence_ns
         ]
 
-    def measure(self, now_ns: int) -> None:
-        """Quote ages by RULES 2, and the clock's median lag; about once a second."""
+    def measure(self) -> None:
+        """The clock's median lag and how many symbols have quotes; about once a second."""
         self._meters.median_lag_s.set(self._lag.median_ns / NS_PER_S)
         self._meters.symbols.set(sum(line.is_quoted for line in self._lines.values()))
-        for line in self._lines.values():
-            if line.is_quoted:
-                proved_ns = line.quote_mono_ns
-                if now_ns - line.proved_ns <= self._proof_max_ns:
-                    proved_ns = max(proved_ns, self._proved_ns.get(line.socket, 0))
-                self._meters.quote_age(line.symbol, (now_ns - proved_ns) / NS_PER_S)
 
     def _is_late(self, socket: int, exch_ts_ns: int, now_ns: int) -> bool:
         """A frame without a time of its own is as late as the last one with a time on that socket."""
@@ -250,12 +248,12 @@ class Publisher:
         return late
 
     def _prove_socket(self, socket: int, now_ns: int) -> None:
-        self._proved_ns[socket] = now_ns
         self._book.prove_socket(socket, now_ns)
         if socket not in self._up:
             self._up.add(socket)
             self._book.set_status(True, "")
             self._show_up()
+            self._log.info("stream_up", socket=socket)
 
     def _prove(self, line: _Line, now_ns: int) -> None:
         line.proved_ns = now_ns
@@ -296,7 +294,6 @@ class Publisher:
         line.is_quoted = True
         line.flags = flags
         line.quote_ts_ns = exch_ts_ns
-        line.quote_mono_ns = now_ns
         self._book.publish_quote(line.slot, *top, exch_ts_ns, now_ns, flags)
         self._meters.quotes.add()
         if flags == INDICATIVE:
@@ -345,6 +342,12 @@ class Publisher:
             rate = FundingRate(rate.rate, rate.interval_s, next_ns, rate.kind, rate.source)
         if rate.kind is FundingKind.ESTIMATE and next_ns - calendar_ns > interval_ns + FUNDING_SLACK_NS:
             self._meters.funding_refused.add()
+            self._log.warning(
+                "funding_refused",
+                symbol=line.symbol,
+                interval_s=rate.interval_s,
+                ahead_s=(next_ns - calendar_ns) // NS_PER_S,
+            )
             return
         self._book.publish_funding(line.slot, rate, now_ns)
 
@@ -358,7 +361,6 @@ class Publisher:
         self._book.ring_bells()
 
     def _show_up(self) -> None:
-        self._meters.is_up.set(bool(self._up))
         self._meters.sockets_up.set(len(self._up))
 
 

@@ -97,7 +97,7 @@ class Session:
 
     def replan(self, plan: SocketPlan) -> None:
         """Carry `plan` from now on."""
-        if plan.symbols != self._plan.symbols:
+        if plan != self._plan:
             self._plan = plan
             self._is_due = True
             self._wiring.publisher.assign(self.index, plan.symbols)

@@ -1,10 +1,17 @@
-"""The `tandem` command. Every verb takes --config FILE (config/sandbox.toml by default) and --json."""
+"""The `tandem` command. Every verb takes --config FILE (config/sandbox.toml by default) and --json.
+
+Exit codes, the same for every verb: 0 done; 2 flatten left a residual; 64 wrong usage; 69 what is asked is away;
+70 broken invariant; 75 somebody else is in the way, try again; 77 refused; 78 wrong configuration; 130 interrupted.
+With --json an error too is a document on stdout: {"ok": false, "exit_code": ..., "error": ...}.
+"""
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable
+from typing import NoReturn
 
 import msgspec
 
@@ -15,6 +22,7 @@ from core.errors import (
     EXIT_INVARIANT,
     EXIT_OK,
     EXIT_UNAVAILABLE,
+    EXIT_USAGE,
     BusyError,
     ConfigError,
     InvariantError,
@@ -23,44 +31,60 @@ from core.errors import (
 from core.log import Log
 from core.types import TradingState, Venue
 from ops import control, doctor, flatten, sandbox_command, screens, supervision
-from ops.context import ROOT, Context, clock, console
+from ops.context import ROOT, Context, clock
 
+EXIT_INTERRUPTED = 130
 DEFAULT_CONFIG = ROOT / "config" / "sandbox.toml"
 
 
 def entry() -> int:
     """What the installed command runs."""
-    return main(sys.argv[1:])
+    try:
+        code = main(sys.argv[1:])
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader of our output has gone, as `head` does; nothing is left to tell anybody
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = EXIT_OK
+    return code
 
 
 def main(argv: list[str]) -> int:
     args = parser().parse_args(argv)
+    as_json: bool = args.json
     try:
-        context = Context(load(args.config), clock(), args.json)
+        context = Context(load(args.config), clock(), as_json)
         run: Callable[[Context, argparse.Namespace], int] = args.run
         return run(context, args)
     except ConfigError as error:
-        return _fail(str(error), EXIT_CONFIG)
+        return _fail(str(error), EXIT_CONFIG, as_json)
     except BusyError as error:
-        return _fail(str(error), EXIT_BUSY)
+        return _fail(str(error), EXIT_BUSY, as_json)
     except VenueError as error:
-        return _fail(str(error), EXIT_UNAVAILABLE)
+        return _fail(str(error), EXIT_UNAVAILABLE, as_json)
     except InvariantError as error:
-        return _fail(f"broken invariant: {error}", EXIT_INVARIANT)
-    except BrokenPipeError:
-        return EXIT_OK  # the reader of our output has gone, as `head` does
+        return _fail(f"broken invariant: {error}", EXIT_INVARIANT, as_json)
     except KeyboardInterrupt:
-        return _fail("interrupted", 130)
+        return _fail("interrupted", EXIT_INTERRUPTED, as_json)
+
+
+class Parser(argparse.ArgumentParser):
+    """Wrong usage exits 64: argparse's own 2 would read as flatten's residual."""
+
+    def error(self, message: str) -> NoReturn:
+        self.print_usage(sys.stderr)
+        self.exit(EXIT_USAGE, f"{self.prog}: {message}\n")
 
 
 def parser() -> argparse.ArgumentParser:
-    top = argparse.ArgumentParser(
+    top = Parser(
         prog="tandem", description="Two-legged arbitrage across venues.", parents=[_common(str(DEFAULT_CONFIG), False)]
     )
     verbs = top.add_subparsers(dest="verb", required=True, metavar="COMMAND")
 
     def verb(name: str, text: str, run: Callable[[Context, argparse.Namespace], int]) -> argparse.ArgumentParser:
-        made = verbs.add_parser(name, help=text, description=text, parents=[_common(argparse.SUPPRESS, argparse.SUPPRESS)])
+        made = verbs.add_parser(
+            name, help=text, description=text, parents=[_common(argparse.SUPPRESS, argparse.SUPPRESS)]
+        )
         made.set_defaults(run=run)
         return made
 
@@ -72,7 +96,7 @@ def parser() -> argparse.ArgumentParser:
         "why", "the latest decisions and refusals, with their numbers", lambda c, a: screens.why(c, a.symbol, a.count)
     )
     why.add_argument("symbol", nargs="?", help="canonical symbol, for example BTC; all when left out")
-    why.add_argument("-n", "--count", type=int, default=40, help="how many (default 40)")
+    why.add_argument("-n", "--count", type=_count, default=40, help="how many (default 40)")
     _add_flatten(verb("flatten", "emergency close; exit code 0 only when flat", _flatten))
     halt = verb("halt", "deny strategies everything but closing", _state(TradingState.HALTED))
     halt.add_argument("reason", nargs="?", default="operator")
@@ -90,10 +114,10 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
-def _common(config: str, as_json: bool | str) -> argparse.ArgumentParser:
+def _common(config: str, as_json: bool | str) -> Parser:
     """The options of every verb, before or after it. Each parser gets actions of its own: argparse shares defaults of
     shared ones, and a verb's default would then overrule what stood before the verb."""
-    common = argparse.ArgumentParser(add_help=False)
+    common = Parser(add_help=False)
     common.add_argument("--config", default=config, help="configuration file (default config/sandbox.toml)")
     common.add_argument("--json", action="store_true", default=as_json, help="answer as one JSON document")
     return common
@@ -108,7 +132,7 @@ def _add_flatten(made: argparse.ArgumentParser) -> None:
 
 def _flatten(context: Context, args: argparse.Namespace) -> int:
     if not args.force and not _confirmed(context):
-        return _fail("not confirmed; nothing was done (--force or FORCE=1 does not ask)", EXIT_CONFIG)
+        return _fail("not confirmed; nothing was done (--force or FORCE=1 does not ask)", EXIT_USAGE, context.as_json)
     log = Log("flatten", context.clock, write=_stderr)
     venue = Venue(args.venue) if args.venue else None
     result = flatten.flatten(context.loaded, venue, args.symbol, args.all, log, context.clock)
@@ -116,13 +140,20 @@ def _flatten(context: Context, args: argparse.Namespace) -> int:
 
 
 def _confirmed(context: Context) -> bool:
-    name = context.loaded.config.run.name
-    console().print(
-        f"[bold red]flatten[/bold red] halts trading and closes everything of run {name!r} at market. ", end=""
+    """Asked on stderr, so that a JSON answer stays one; no terminal and no answer count as no."""
+    run = context.loaded.config.run
+    _stderr(
+        f"flatten halts trading and closes everything of run {run.name!r} ({run.environment.value}) at market.\n"
+        "Type yes to go on: "
     )
-    sys.stdout.write("Type yes to go on: ")
-    sys.stdout.flush()
     return sys.stdin.readline().strip().lower() in ("yes", "y")
+
+
+def _count(text: str) -> int:
+    count = int(text)
+    if count < 1:
+        raise argparse.ArgumentTypeError(f"{text}: at least 1")
+    return count
 
 
 def _state(state: TradingState) -> Callable[[Context, argparse.Namespace], int]:
@@ -141,7 +172,7 @@ def _config(context: Context, args: argparse.Namespace) -> int:
         context.answer({key: {"value": value, "origin": loaded.origin.get(key)} for key, value in values.items()})
         return EXIT_OK
     rows = [(key, msgspec.json.encode(value).decode(), loaded.origin.get(key)) for key, value in values.items()]
-    context.table(f"{loaded.path}  ({loaded.fingerprint})", ("key", "value", "origin"), rows)
+    context.table(f"{loaded.path}  fingerprint {loaded.fingerprint}", ("key", "value", "origin"), rows, fold="value")
     context.say(f"secrets: {loaded.secrets_file} (never shown; `tandem doctor` checks names and mode)")
     return EXIT_OK
 
@@ -151,8 +182,10 @@ def _stderr(text: str) -> None:
     sys.stderr.flush()
 
 
-def _fail(text: str, code: int) -> int:
-    sys.stderr.write(f"tandem: {text}\n")
+def _fail(text: str, code: int, as_json: bool) -> int:
+    if as_json:
+        sys.stdout.write(msgspec.json.encode({"ok": False, "exit_code": code, "error": text}).decode() + "\n")
+    _stderr(f"tandem: {text}\n")
     return code
 
 

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from core.client import ExecutorClient
 from core.errors import EXIT_OK, EXIT_PERMISSION, EXIT_UNAVAILABLE
-from core.messages import CommandDone, OrderDenied, SetTradingState
+from core.messages import OPERATOR, CommandDone, OrderDenied, SetTradingState
 from core.types import TradingState
-from ops.context import Context
+from ops.context import Context, escape
 
 CONNECT_S = 2.0
 ANSWER_S = 10.0
-CLIENT = "operator"
 
 
 def set_state(context: Context, state: TradingState, reason: str) -> int:
     """Ask the executor for `state`; exit 0 only when it says that the state is durable."""
-    client = ExecutorClient(context.loaded.executor_socket, CLIENT, context.clock)
+    client = ExecutorClient(context.loaded.executor_socket, OPERATOR, context.clock)
     try:
         if not client.connect(CONNECT_S):
             return _away(
@@ -34,12 +33,12 @@ def set_state(context: Context, state: TradingState, reason: str) -> int:
     if isinstance(report, CommandDone):
         if context.as_json:
             context.answer({"ok": report.ok, "detail": report.detail, "trading_state": report.trading_state.value})
-        context.say(f"trading state: [bold]{report.trading_state.value}[/bold] ({report.detail})")
+        context.say(f"trading state: [bold]{report.trading_state.value}[/bold] ({escape(report.detail)})")
         return EXIT_OK if report.ok else EXIT_PERMISSION
     if isinstance(report, OrderDenied):
         if context.as_json:
             context.answer({"ok": False, "detail": f"{report.reason.value}: {report.detail}"})
-        context.say(f"[red]refused[/red]: {report.reason.value}: {report.detail}")
+        context.say(f"[red]refused[/red]: {report.reason.value}: {escape(report.detail)}")
         return EXIT_PERMISSION
     return _away(context, f"no answer within {ANSWER_S:g} s; `tandem flatten` works without the executor")
 
@@ -47,5 +46,5 @@ def set_state(context: Context, state: TradingState, reason: str) -> int:
 def _away(context: Context, detail: str) -> int:
     if context.as_json:
         context.answer({"ok": False, "detail": detail})
-    context.say(f"[red]{detail}[/red]")
+    context.say(f"[red]{escape(detail)}[/red]")
     return EXIT_UNAVAILABLE

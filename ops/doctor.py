@@ -1,4 +1,7 @@
-"""`tandem doctor`: what would keep this box from trading, checked one by one before it matters. Changes nothing."""
+"""`tandem doctor`: what would keep this box from trading, checked one by one before it matters. Changes nothing.
+
+The same checks stand before `tandem up`: what fails here never gets half-started.
+"""
 
 from __future__ import annotations
 
@@ -14,11 +17,13 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import msgspec
+from rich.text import Text
 
 from bookshm.run import RunDir
 from core.config import Loaded
-from core.errors import EXIT_CONFIG, EXIT_OK
+from core.errors import EXIT_CONFIG, EXIT_OK, ConfigError
 from core.roster import SPEC
+from core.settings import Environment
 from ops.context import Context
 
 SHM_FREE_MIN_MIB = 64
@@ -36,14 +41,27 @@ class Finding(msgspec.Struct, frozen=True):
 
 
 def doctor(context: Context) -> int:
-    findings = [finding for check in CHECKS for finding in check(context.loaded)]
+    findings = [finding for check in (*BEFORE_START, *OF_THE_WORLD) for finding in check(context.loaded)]
     if context.as_json:
-        context.answer([msgspec.to_builtins(f) for f in findings])
+        context.answer(findings)
     else:
-        colour = {"ok": "green", "warn": "yellow", "fail": "red"}
-        rows = [(f.check, f"[{colour[f.level]}]{f.level}[/{colour[f.level]}]", f.detail, f.advice) for f in findings]
-        context.table("Preflight", ("check", "result", "found", "what to do"), rows)
+        colour = {"ok": "green", "warn": "yellow", "fail": "bold red"}
+        rows = [(f.check, Text(f.level, style=colour[f.level]), f.detail, f.advice) for f in findings]
+        columns = ("check", "result", "found", "what to do")
+        context.table(f"Preflight of {context.loaded.path}", columns, rows, fold="found")
     return EXIT_CONFIG if any(f.level == "fail" for f in findings) else EXIT_OK
+
+
+def require_fit(loaded: Loaded) -> None:
+    """Raises ConfigError with every failure that would keep the system from starting, and what to do about each."""
+    failed = [finding for check in BEFORE_START for finding in check(loaded) if finding.level == "fail"]
+    if failed:
+        raise ConfigError("nothing was started:\n" + "\n".join(f"  {f.check}: {f.detail}; {f.advice}" for f in failed))
+
+
+def is_live(loaded: Loaded) -> bool:
+    """Whether any process of this run is up."""
+    return (loaded.run_dir / "run.json").exists() and RunDir.observe(loaded.run_dir).is_live()
 
 
 def _machine(loaded: Loaded) -> Iterator[Finding]:
@@ -63,47 +81,73 @@ def _configuration(loaded: Loaded) -> Iterator[Finding]:
 
 def _secrets(loaded: Loaded) -> Iterator[Finding]:
     path = loaded.secrets_file
-    if not path.exists():
-        yield Finding(
-            "secrets", "warn", f"{path}: missing", "make run writes sandbox keys; else copy .env.example, chmod 600"
-        )
+    if not path.is_file():
+        made = loaded.config.run.environment is Environment.SANDBOX and not path.exists()
+        advice = "make run makes throw-away ones" if made else "copy .env.example there, fill it in, chmod 600"
+        yield Finding("secrets", "warn" if made else "fail", f"{path}: missing, or not a file", advice)
         return
     mode = stat.S_IMODE(path.stat().st_mode)
     if mode & ~SECRET_MODE_MAX:
-        yield Finding("secrets", "fail", f"{path}: mode {mode:04o}", f"chmod 600 {path}")
+        yield Finding("secrets", "fail", f"{path}: mode {mode:04o}, others may read it", f"chmod 600 {path}")
         return
-    if not os.access(path, os.R_OK):
-        yield Finding("secrets", "fail", f"{path}: not readable by this user", f"chown it to {os.getuid()}")
+    try:
+        names = _names(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        yield Finding(
+            "secrets", "fail", f"{path}: cannot be read ({error})", f"make it UTF-8 text of uid {os.getuid()}"
+        )
         return
-    names = {line.split("=", 1)[0].strip() for line in path.read_text().splitlines() if "=" in line and line[:1] != "#"}
-    for venue in loaded.enabled_venues:
-        for credential in SPEC[venue].credentials:
-            if not names & {credential.name, *credential.aliases}:
-                yield Finding(f"secrets {venue}", "fail", f"{credential.name} is not in {path}", "add NAME=value")
-    yield Finding("secrets", "ok", f"{path}: mode {mode:04o}, {len(names)} names")
+    missing = [
+        (venue, credential.name)
+        for venue in loaded.enabled_venues
+        for credential in SPEC[venue].credentials
+        if not names & {credential.name, *credential.aliases}
+    ]
+    for venue, name in missing:
+        yield Finding(f"secrets {venue}", "fail", f"{path}: {name} is missing or empty", f"add {name}=value")
+    if not missing:
+        yield Finding("secrets", "ok", f"{path}: mode {mode:04o}, {len(names)} names")
+
+
+def _names(text: str) -> set[str]:
+    """Names that have a value; values are looked at no further."""
+    pairs = (line.removeprefix("export ").partition("=") for line in text.splitlines() if line[:1] != "#")
+    return {name.strip() for name, _, value in pairs if value.strip()}
 
 
 def _directories(loaded: Loaded) -> Iterator[Finding]:
-    for name, path in (("state", loaded.state_dir), ("locks", loaded.lock_dir)):
+    logs = loaded.path.parent.parent / "var"
+    for name, path in (("state", loaded.state_dir), ("locks", loaded.lock_dir), ("logs", logs)):
         existing = _existing(path)
-        writable = os.access(existing, os.W_OK | os.X_OK)
+        if not existing.is_dir():
+            yield Finding(
+                f"{name} directory", "fail", f"{path}: {existing} is not a directory", f"move {existing} away"
+            )
+            continue
         free_mib = shutil.disk_usage(existing).free >> 20
-        if not writable:
-            yield Finding(f"{name} directory", "fail", f"{path}: not writable", f"chown {existing}")
+        if not os.access(existing, os.W_OK | os.X_OK):
+            yield Finding(
+                f"{name} directory", "fail", f"{path}: {existing} is not writable by uid {os.getuid()}",
+                f"chown {os.getuid()} {existing}",
+            )  # fmt: skip
         elif free_mib < DISK_FREE_MIN_MIB:
-            yield Finding(f"{name} directory", "fail", f"{path}: {free_mib} MiB free", f"free {DISK_FREE_MIN_MIB} MiB")
+            yield Finding(
+                f"{name} directory", "fail", f"{path}: {free_mib} MiB free", f"free {DISK_FREE_MIN_MIB} MiB there"
+            )
         else:
             yield Finding(f"{name} directory", "ok", f"{path}: {free_mib} MiB free")
     shm = Path(loaded.config.run.shm_dir)
-    free_mib = shutil.disk_usage(shm).free >> 20 if shm.is_dir() else 0
+    if not shm.is_dir():
+        yield Finding("shared memory", "fail", f"{shm}: no such directory", "correct run.shm_dir")
+        return
+    free_mib = shutil.disk_usage(shm).free >> 20
     low = free_mib < SHM_FREE_MIN_MIB
-    yield Finding(
-        "shared memory", "fail" if low else "ok", f"{shm}: {free_mib} MiB free", "mount a larger tmpfs" if low else ""
-    )
+    advice = f"free {SHM_FREE_MIN_MIB} MiB there, or mount a larger tmpfs" if low else ""
+    yield Finding("shared memory", "fail" if low else "ok", f"{shm}: {free_mib} MiB free", advice)
 
 
 def _ports(loaded: Loaded) -> Iterator[Finding]:
-    live = _is_live(loaded)
+    live = is_live(loaded)
     exporter = loaded.config.exporter
     wanted = [("exporter.port", exporter.host, exporter.port)]
     if loaded.config.sandbox is not None:
@@ -111,11 +155,21 @@ def _ports(loaded: Loaded) -> Iterator[Finding]:
         for name, venue in loaded.config.sandbox.venues.items():
             wanted.append((f"sandbox.venues.{name}.port", "127.0.0.1", venue.port))
     for key, host, port in wanted:
-        taken = port != 0 and _answers(host, port)
-        if live or not taken:
-            yield Finding(key, "ok", f"{host}:{port} {'in use by this run' if taken else 'free'}")
+        if live:
+            answers = _answers(host, port)
+            detail = f"{host}:{port} {'answers' if answers else 'does not answer, though the run is up'}"
+            yield Finding(key, "ok" if answers else "warn", detail, "" if answers else "supervisorctl status")
+            continue
+        trouble = _cannot_open(host, port)
+        if trouble:
+            yield Finding(
+                key,
+                "fail",
+                f"{host}:{port}: {trouble}",
+                f"see who has it: ss -ltnp sport = :{port}; or set another {key}",
+            )
         else:
-            yield Finding(key, "fail", f"{host}:{port} is in use", f"ss -ltnp sport = :{port}; or set another {key}")
+            yield Finding(key, "ok", f"{host}:{port} free")
 
 
 def _venues(loaded: Loaded) -> Iterator[Finding]:
@@ -128,12 +182,8 @@ def _venues(loaded: Loaded) -> Iterator[Finding]:
 
 
 def _run(loaded: Loaded) -> Iterator[Finding]:
-    live = _is_live(loaded)
+    live = is_live(loaded)
     yield Finding("run", "ok", f"{loaded.run_dir}: {'up' if live else 'not running'}")
-
-
-def _is_live(loaded: Loaded) -> bool:
-    return loaded.run_dir.is_dir() and RunDir.observe(loaded.run_dir).is_live()
 
 
 def _answers(host: str, port: int) -> bool:
@@ -144,6 +194,17 @@ def _answers(host: str, port: int) -> bool:
     return True
 
 
+def _cannot_open(host: str, port: int) -> str:
+    """Why a server could not listen there, or "": tried, as a port may be taken without anybody answering."""
+    with socket.socket() as tried:
+        tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            tried.bind((host, port))
+        except OSError as error:
+            return error.strerror or str(error)
+    return ""
+
+
 def _existing(path: Path) -> Path:
     """The nearest ancestor that exists: what would have to be writable to make `path`."""
     while not path.exists():
@@ -151,6 +212,7 @@ def _existing(path: Path) -> Path:
     return path
 
 
-CHECKS: tuple[Callable[[Loaded], Iterator[Finding]], ...] = (
-    _machine, _configuration, _secrets, _directories, _ports, _venues, _run,
+BEFORE_START: tuple[Callable[[Loaded], Iterator[Finding]], ...] = (
+    _machine, _configuration, _secrets, _directories, _ports,
 )  # fmt: skip
+OF_THE_WORLD: tuple[Callable[[Loaded], Iterator[Finding]], ...] = (_venues, _run)

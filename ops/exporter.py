@@ -20,7 +20,7 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
-from bookshm.counters import CountersWriter
+from bookshm.counters import CONFIG_SERIES, CountersWriter
 from bookshm.run import RunDir
 from core.account import AccountSnapshot
 from core.clock import Clock, SystemClock
@@ -63,8 +63,10 @@ class Exporter:
         self._run = run
         self._log = log
         self._books = views.Books(loaded, run, clock)
-        self._counters = CountersWriter(run, "exporter", clock, 64)
+        self._clock = clock
+        self._counters = CountersWriter(run, "exporter", clock, 8)
         self._scrapes = self._counters.counter("exporter_scrapes_total", {})
+        self._counters.gauge(CONFIG_SERIES, {"fingerprint": loaded.fingerprint}).set(1)
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(RunCollector(loaded, run, self._books, clock))
 
@@ -85,11 +87,13 @@ class Exporter:
                 f"see who has it with: ss -ltnp sport = :{where.port}; or set another exporter.port"
             ) from error
         self._log.info("serving", host=where.host, port=where.port)
+        stopping = asyncio.ensure_future(stop.wait())
         try:
             while not stop.is_set():
                 self._counters.heartbeat()
-                await asyncio.wait([asyncio.ensure_future(stop.wait())], timeout=HEARTBEAT_S)
+                await asyncio.wait([stopping], timeout=HEARTBEAT_S)
         finally:
+            stopping.cancel()
             await runner.cleanup()
             self._counters.close()
             self._log.info("stopped")
@@ -119,11 +123,10 @@ class Exporter:
             if not (row.up and row.fresh)
         ]
         page = views.account(self._run)
-        if not isinstance(page, AccountSnapshot):
-            reasons.append(f"executor: {page}")
-        else:
-            if not page.ready:
-                reasons.append("executor: recovering")
+        trouble = views.executor_trouble(page, self._clock)
+        if trouble:
+            reasons.append(f"executor: {trouble}")
+        if isinstance(page, AccountSnapshot):
             if page.trading_state is not TradingState.ACTIVE:
                 reasons.append(f"trading {page.trading_state.value}: {page.state_reason}")
             reasons.extend(f"venue {venue.venue}: {venue.status}" for venue in page.venues if venue.status != "ok")

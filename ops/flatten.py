@@ -41,13 +41,21 @@ from core.errors import (
 )
 from core.latch import HaltLatch
 from core.log import Log
-from core.messages import CommandDone, DenyReason, Flatten, FlattenReport, OrderDenied, Probe, ResidualPosition
+from core.messages import (
+    OPERATOR,
+    CommandDone,
+    DenyReason,
+    Flatten,
+    FlattenReport,
+    OrderDenied,
+    Probe,
+    ResidualPosition,
+)
 from core.types import Venue
 from ops.context import Context
 
 ROOT = Path(__file__).resolve().parent.parent
 CHILD = (sys.executable, "-m", "executor.main")
-CLIENT = "flatten"
 ROUNDS = 3
 TURN_S = 0.25
 SAY_S = 5.0  # between two lines of progress
@@ -166,7 +174,7 @@ class _Flattening:
         stopped = [claim.pid for _, claim in self._holders() if holders.is_stopped(claim.pid)]
         if stopped:
             return f"the executor is stopped (pid {stopped[0]})"
-        client = ExecutorClient(self._loaded.executor_socket, CLIENT, self._clock)
+        client = ExecutorClient(self._loaded.executor_socket, OPERATOR, self._clock)
         try:
             if not client.connect(connect_s):
                 return f"the executor does not listen ({client.last_failure})"

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import datetime
 import math
+from collections.abc import Callable
 from decimal import Decimal
 
-import msgspec
-
-from bookshm.decisions import DecisionReader
+from bookshm.decisions import DecisionReader, strategies
 from bookshm.run import RunDir
 from core.account import AccountSnapshot, PairView
-from core.clock import NS_PER_MS, NS_PER_S
+from core.clock import NS_PER_S
 from core.decisions import Action, Decision
 from core.errors import EXIT_OK, EXIT_UNAVAILABLE
 from ops import views
-from ops.context import Context
+from ops.context import Context, escape
 
-STRATEGIES = ("scalp",)
+DECISIONS_READ = 2000  # per strategy: about the whole ring
 
 
 def status(context: Context) -> int:
@@ -26,33 +25,39 @@ def status(context: Context) -> int:
     books = views.Books(context.loaded, run, context.clock)
     page = views.account(run)
     feeds, quotes = books.feeds(), books.quotes()
+    trouble = views.executor_trouble(page, context.clock)
+    code = EXIT_UNAVAILABLE if trouble and trouble != "recovering" else EXIT_OK
     if context.as_json:
         context.answer(
             {
                 "run": context.loaded.config.run.name,
                 "fingerprint": context.loaded.fingerprint,
+                "executor_trouble": trouble,
                 "feeds": feeds,
-                "quotes": [_finite(msgspec.to_builtins(quote)) for quote in quotes],
+                "quotes": quotes,
                 "account": page if isinstance(page, AccountSnapshot) else None,
                 "account_missing": None if isinstance(page, AccountSnapshot) else page,
             }
         )
-        return EXIT_OK if isinstance(page, AccountSnapshot) else EXIT_UNAVAILABLE
-    _headline(context, page)
+        return code
+    _headline(context, page, trouble)
     context.table(
-        "Venues",
-        ("venue", "feed", "beat ms", "fresh", "account", "equity $", "free $", "margin", "stream", "budget"),
+        "Venues (money in USD)",
+        ("venue", "feed", "beat ms", "fresh", "account", "equity", "free", "margin used", "stream", "budget left"),
         [_venue_row(row, page) for row in feeds],
+        drop=("budget left", "beat ms", "stream", "fresh"),
+        fold="feed",
     )
     context.table(
-        "Quotes (canonical units)",
+        "Quotes (price in USD and size for one whole coin; age as the trading rules define it)",
         ("symbol", "venue", "bid", "ask", "bid size", "ask size", "spread bps", "age ms", "state", "funding APR"),
         [_quote_row(quote) for quote in quotes],
+        drop=("bid size", "ask size", "funding APR"),
     )
     if isinstance(page, AccountSnapshot):
         _positions(context, page)
         _pairs(context, page, finished=5)
-    return EXIT_OK if isinstance(page, AccountSnapshot) else EXIT_UNAVAILABLE
+    return code
 
 
 def positions(context: Context) -> int:
@@ -65,24 +70,17 @@ def pairs(context: Context) -> int:
 
 def orders(context: Context) -> int:
     def show(page: AccountSnapshot) -> None:
-        context.table(
-            "Orders not final",
-            ("client id", "venue", "symbol", "side", "size", "filled", "limit", "status", "pair"),
-            [
-                (
-                    o.client_order_id,
-                    o.venue,
-                    o.symbol,
-                    o.side.value,
-                    o.qty,
-                    o.filled_qty,
-                    o.limit_px,
-                    o.status.value,
-                    o.pair_id,
-                )
-                for o in page.orders
-            ],
-        )
+        rows = [
+            (
+                _clock_text(o.submitted_wire_ns), o.client_order_id, o.venue, o.symbol, o.side.value, o.qty, o.filled_qty,
+                o.limit_px, o.status.value, o.pair_id,
+            )
+            for o in page.orders
+        ]  # fmt: skip
+        columns = (
+            "sent UTC", "client id", "venue", "symbol", "side", "size", "filled", "limit", "status", "pair",
+        )  # fmt: skip
+        context.table("Orders not final", columns, rows, drop=("sent UTC", "pair"), fold="client id")
 
     return _with_page(context, show, lambda page: list(page.orders))
 
@@ -90,64 +88,80 @@ def orders(context: Context) -> int:
 def why(context: Context, symbol: str | None, count: int) -> int:
     """The latest decisions and refusals, with the numbers that made them."""
     run = context.observe()
-    found = [d for name in STRATEGIES for d in _decisions(run, name) if _matches(d, symbol)][-count:]
+    wanted = symbol.upper() if symbol else None
+    found = [d for name in strategies(run) for d in _decisions(run, name) if wanted in (None, d.symbol.upper())]
+    shown = sorted(found, key=lambda d: d.wire_ns)[-count:]
     if context.as_json:
-        context.answer([msgspec.to_builtins(decision) for decision in found])
+        context.answer(shown)
         return EXIT_OK
+    rows = [
+        (
+            _clock_text(d.wire_ns), d.strategy, d.action.value, d.symbol, d.long_venue, d.short_venue,
+            f"{d.reason} {d.pair_id}".strip(), " ".join(f"{k}={_short(v)}" for k, v in d.numbers.items()),
+        )
+        for d in shown
+    ]  # fmt: skip
     context.table(
-        f"Decisions{f' on {symbol}' if symbol else ''}, oldest first",
-        ("time", "strategy", "action", "symbol", "long", "short", "reason", "numbers"),
-        [
-            (
-                _clock_text(d.wire_ns), d.strategy, d.action.value, d.symbol, d.long_venue, d.short_venue,
-                f"{d.reason} {d.pair_id}".strip(), " ".join(f"{k}={v:.6g}" for k, v in d.numbers.items()),
-            )
-            for d in found
-        ],
-    )  # fmt: skip
+        f"Decisions{f' on {wanted}' if wanted else ''}, oldest first, {len(shown)} of {len(found)} kept in memory",
+        ("time UTC", "strategy", "action", "symbol", "long", "short", "reason", "numbers"),
+        rows,
+        drop=("strategy",),
+        fold="numbers",
+    )
     return EXIT_OK
 
 
 # ---- parts ----------------------------------------------------------------------------------------------------------
 
 
-def _with_page(context: Context, show: object, data: object) -> int:
+def _with_page(
+    context: Context, show: Callable[[AccountSnapshot], None], data: Callable[[AccountSnapshot], object]
+) -> int:
     page = views.account(context.observe())
+    trouble = views.executor_trouble(page, context.clock)
     if not isinstance(page, AccountSnapshot):
         if context.as_json:
-            context.answer({"account_missing": page})
-        context.say(f"[red]no account page:[/red] {page}")
+            context.answer({"ok": False, "exit_code": EXIT_UNAVAILABLE, "error": f"no account page: {page}"})
+        context.say(f"[red]no account page:[/red] {escape(page)}")
         return EXIT_UNAVAILABLE
     if context.as_json:
-        context.answer(data(page))  # type: ignore[operator]
+        context.answer(data(page))
     else:
-        show(page)  # type: ignore[operator]
+        if trouble:
+            context.say(f"[red]executor {trouble}[/red]: what follows is the last it said")
+        show(page)
     return EXIT_OK
 
 
-def _headline(context: Context, page: AccountSnapshot | str) -> None:
+def _headline(context: Context, page: AccountSnapshot | str, trouble: str) -> None:
     name = context.loaded.config.run.name
     if not isinstance(page, AccountSnapshot):
-        context.say(f"[bold]{name}[/bold]  [red]no account page:[/red] {page}")
+        context.say(f"[bold]{name}[/bold]  [red]no account page:[/red] {escape(page)}")
         return
     colour = {"active": "green", "reducing": "yellow", "halted": "red"}[page.trading_state.value]
-    ready = "" if page.ready else "  [yellow]recovering[/yellow]"
-    age_ms = (context.clock.mono_ns() - page.written_mono_ns) / NS_PER_MS
-    away = f"  [red]executor silent for {age_ms / 1e3:.1f} s[/red]" if age_ms > 3000 else ""
-    reason = f" ({page.state_reason})" if page.state_reason else ""
+    reason = f" ({escape(page.state_reason)})" if page.state_reason else ""
+    away = f"  [red]executor {trouble}[/red]" if trouble else ""
     context.say(
-        f"[bold]{name}[/bold]  mode {page.mode}  trading [{colour}]{page.trading_state.value}[/{colour}]{reason}{ready}{away}"
-        f"  equity {_usd(views.equity_usd(page))}  net {_usd(page.net_usd)}  pairs {len(views.open_pairs(page))} open, "
-        f"{page.pairs_opened} opened, {page.pairs_closed} closed  "
-        f"unhedged {_usd(page.unhedged_usd)} for {page.unhedged_age_ns / NS_PER_S:.2f} s "
-        f"(longest {page.unhedged_max_ns / NS_PER_S:.2f} s)"
+        f"[bold]{name}[/bold]  mode {page.mode}  trading [{colour}]{page.trading_state.value}[/{colour}]{reason}{away}"
     )
+    context.say(
+        f"equity {_usd(views.equity_usd(page))}  net {_usd(page.net_usd)}  pairs {len(views.open_pairs(page))} open, "
+        f"{page.pairs_opened} opened, {page.pairs_closed} closed"
+    )
+    unhedged = f"{_usd(page.unhedged_usd)} for {page.unhedged_age_ns / NS_PER_S:.2f} s"
+    shown = f"[red]{unhedged}[/red]" if page.unhedged_usd else unhedged
+    context.say(f"unhedged {shown} (longest {page.unhedged_max_ns / NS_PER_S:.2f} s)")
+    if page.config_fingerprint != context.loaded.fingerprint:
+        context.say(
+            f"[yellow]the executor runs configuration {page.config_fingerprint}, this file is "
+            f"{context.loaded.fingerprint}[/yellow]: restart it to apply the file"
+        )
     if page.frozen:
         context.say(f"[red]frozen:[/red] {', '.join(page.frozen)}")
 
 
 def _venue_row(row: views.FeedRow, page: AccountSnapshot | str) -> tuple[object, ...]:
-    feed = "up" if row.up else f"DOWN {row.reason}"
+    feed = "up" if row.up else f"DOWN: {row.reason}"
     shown = (row.venue, feed, f"{row.heartbeat_age_ms:.0f}" if row.pid else None, f"{row.fresh}/{row.instruments}")
     accounts = {v.venue: v for v in page.venues} if isinstance(page, AccountSnapshot) else {}
     venue = accounts.get(row.venue)
@@ -165,38 +179,42 @@ def _quote_row(quote: views.QuoteRow) -> tuple[object, ...]:
     def number(value: float, form: str) -> str | None:
         return None if math.isnan(value) else format(value, form)
 
-    funding = None if math.isnan(quote.funding_apr_pct) else f"{quote.funding_apr_pct:.2f}%"
+    funding = number(quote.funding_apr_pct, ".2f")
     return (
         quote.symbol, quote.venue, number(quote.bid_px, ".8g"), number(quote.ask_px, ".8g"), number(quote.bid_qty, ".6g"),
-        number(quote.ask_qty, ".6g"), number(quote.spread_bps, ".2f"), number(quote.age_ms, ".0f"), quote.state, funding,
+        number(quote.ask_qty, ".6g"), number(quote.spread_bps, ".2f"), number(quote.age_ms, ".0f"), quote.state,
+        f"{funding}%" if funding else None,
     )  # fmt: skip
 
 
 def _positions(context: Context, page: AccountSnapshot) -> None:
-    context.table(
-        "Positions",
-        ("symbol", "venue", "size", "venue says", "entry", "mark", "notional $", "unrealized $", "to liq", "flags"),
-        [
-            (
-                p.symbol, p.venue, p.qty, p.venue_qty, f"{p.avg_entry_px:.8g}", f"{p.mark_px:.8g}" if p.mark_px else None,
-                f"{p.notional_usd:,.2f}", f"{p.unrealized_usd:,.2f}",
-                None if p.move_to_liq_pct is None else f"{p.move_to_liq_pct:.1f}%", " ".join(p.flags),
-            )
-            for p in views.held(page)
-        ],
+    columns = (
+        "symbol", "venue", "size", "venue says", "entry", "mark", "notional", "unrealized", "to liq", "flags",
     )  # fmt: skip
+    rows = [
+        (
+            p.symbol, p.venue, p.qty, p.venue_qty, f"{p.avg_entry_px:.8g}", f"{p.mark_px:.8g}" if p.mark_px else None,
+            f"{p.notional_usd:,.2f}", f"{p.unrealized_usd:,.2f}",
+            None if p.move_to_liq_pct is None else f"{p.move_to_liq_pct:.1f}%", " ".join(p.flags),
+        )
+        for p in views.held(page)
+    ]  # fmt: skip
+    context.table("Positions (size in coins, money in USD)", columns, rows, drop=("entry", "mark", "unrealized"))
     net = {symbol: qty for symbol, qty in views.net_exposure(page).items() if qty}
     context.say(f"net exposure: {', '.join(f'{q} {s}' for s, q in net.items()) if net else 'none'}")
 
 
 def _pairs(context: Context, page: AccountSnapshot, finished: int) -> None:
     columns = (
-        "pair", "strategy", "symbol", "status", "long", "short", "size", "edge bps", "hedge", "price $", "fees $", "funding $",
-        "net $", "reason",
+        "pair", "strategy", "symbol", "status", "long", "short", "size", "edge bps", "hedge", "price", "fees", "funding",
+        "net", "reason",
     )  # fmt: skip
+    drop = ("strategy", "price", "fees", "funding", "edge bps", "size")
     now = context.clock.mono_ns()
-    context.table("Pairs open", (*columns, "age s"), [(*_pair_row(p), _age(p, now)) for p in views.open_pairs(page)])
-    context.table("Pairs finished", columns, [_pair_row(p) for p in views.finished_pairs(page)[-finished:]])
+    opened = [(*_pair_row(p), _age(p, now)) for p in views.open_pairs(page)]
+    ended = [_pair_row(p) for p in views.finished_pairs(page)[-finished:]]
+    context.table("Pairs open (size in coins, money in USD)", (*columns, "age s"), opened, drop, fold="reason")
+    context.table("Pairs finished, latest last", columns, ended, drop, fold="reason")
 
 
 def _pair_row(pair: PairView) -> tuple[object, ...]:
@@ -214,21 +232,17 @@ def _age(pair: PairView, now_ns: int) -> str:
 
 
 def _decisions(run: RunDir, strategy: str) -> list[Decision]:
-    return [d for d in DecisionReader(run, strategy).latest(2000) if d.action is not Action.SUMMARY]
+    return [d for d in DecisionReader(run, strategy).latest(DECISIONS_READ) if d.action is not Action.SUMMARY]
 
 
-def _matches(decision: Decision, symbol: str | None) -> bool:
-    return symbol is None or decision.symbol == symbol
+def _short(value: float) -> str:
+    """Six significant digits, without exponents where people would have to count."""
+    return f"{value:.6g}" if not 1e6 <= abs(value) < 1e12 else f"{value:.0f}"
 
 
 def _usd(value: Decimal) -> str:
-    return f"{value:,.2f} $"
+    return f"{value:,.2f} USD"
 
 
 def _clock_text(wire_ns: int) -> str:
     return datetime.datetime.fromtimestamp(wire_ns / NS_PER_S, tz=datetime.UTC).strftime("%H:%M:%S.%f")[:-3]
-
-
-def _finite(row: dict[str, object]) -> dict[str, object]:
-    """JSON has no NaN: a figure that is not there is null."""
-    return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()}

@@ -2,11 +2,17 @@
 
 Prefix `tandem_`; base units (seconds, USD, ratios 0 to 1); `_total` for counters; labels from closed sets only. Ages are
 exported as timestamps where an alert subtracts them from now, and as seconds where only the reader of the page can know.
+A figure that nobody knows is NaN, never zero. Every label set that can be foreseen exists from the first scrape, so that a
+zero is a zero and a missing process is a 0, not a missing line. What the books and the account page say is exported from
+there alone; counters pages add what only their process knows, under the process's own prefix (feed_, executor_, ...).
 """
 
 from __future__ import annotations
 
+import importlib.metadata
 import math
+import platform
+import socket
 from collections.abc import Iterator
 
 from prometheus_client.core import (
@@ -18,17 +24,21 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
-from bookshm.counters import CountersReader, Kind, Sample, list_counters
+from bookshm.counters import CONFIG_SERIES, CountersReader, Kind, Sample
 from bookshm.run import RunDir
 from core.account import AccountSnapshot
 from core.clock import NS_PER_S, Clock
-from core.config import Loaded
+from core.config import Loaded, load
 from core.errors import ConfigError
+from core.latch import HaltLatch
+from core.messages import PairStatus
 from core.types import TradingState
 from ops import views
 
 PREFIX = "tandem_"
 ALIVE_NS = 3 * NS_PER_S
+SANDBOX = "sandbox"
+SANDBOX_ANSWER_S = 0.2  # on loopback: at once, or never
 
 
 class RunCollector(Collector):
@@ -39,17 +49,10 @@ class RunCollector(Collector):
         self._run = run
         self._books = books
         self._clock = clock
+        self._build = {"version": importlib.metadata.version("tandem"), "python": platform.python_version()}
 
     def collect(self) -> Iterator[Metric]:
-        yield InfoMetricFamily(
-            "tandem_config",
-            "Configuration of this run.",
-            {
-                "fingerprint": self._loaded.fingerprint,
-                "environment": self._loaded.config.run.environment.value,
-                "run": self._loaded.config.run.name,
-            },
-        )
+        yield from self._config_families()
         yield from self._feed_families()
         yield from self._quote_families()
         page = views.account(self._run)
@@ -62,7 +65,25 @@ class RunCollector(Collector):
             yield from self._account_families(page)
             yield from _pair_families(page)
             yield from _venue_families(page, self._clock)
-        yield from self._process_families()
+        yield from self._process_families(page)
+
+    # ---- configuration ----------------------------------------------------------------------------------------------
+
+    def _config_families(self) -> Iterator[Metric]:
+        run = self._loaded.config.run
+        yield InfoMetricFamily("tandem_build", "What runs here.", self._build)
+        of_run = {"fingerprint": self._loaded.fingerprint, "environment": run.environment.value, "run": run.name}
+        yield InfoMetricFamily("tandem_config", "Configuration that the exporter runs.", of_run)
+        try:
+            on_disk = load(self._loaded.path).fingerprint
+        except ConfigError:
+            on_disk = ""
+        text = "1 when the configuration file is valid as it is now; processes keep the one they started with."
+        yield _gauge("tandem_config_last_reload_successful", text, bool(on_disk))
+        pending = bool(on_disk) and on_disk != self._loaded.fingerprint
+        yield _gauge("tandem_config_restart_pending", "1 when the file differs from what the exporter runs.", pending)
+        latched = HaltLatch(self._loaded.state_dir).read() is not None
+        yield _gauge("tandem_halt_latch_set", "1 when every executor that starts will start halted.", latched)
 
     # ---- books ------------------------------------------------------------------------------------------------------
 
@@ -72,11 +93,13 @@ class RunCollector(Collector):
             "tandem_feed_heartbeat_age_seconds", "Since the feed's last heartbeat.", labels=["venue"]
         )
         epoch = GaugeMetricFamily("tandem_feed_epoch", "How often a writer attached to this book.", labels=["venue"])
+        fresh = GaugeMetricFamily("tandem_feed_usable_quotes", "Quotes that may be traded on.", labels=["venue"])
         for row in self._books.feeds():
             up.add_metric([row.venue], float(row.up))
             age.add_metric([row.venue], row.heartbeat_age_ms / 1e3)
+            fresh.add_metric([row.venue], row.fresh)
             epoch.add_metric([row.venue], row.epoch)
-        yield from (up, age, epoch)
+        yield from (up, age, fresh, epoch)
 
     def _quote_families(self) -> Iterator[Metric]:
         labels = ["venue", "symbol"]
@@ -84,12 +107,13 @@ class RunCollector(Collector):
             "tandem_quote_age_seconds", "Age of the quote as trading rules define it.", labels=labels
         )
         usable = GaugeMetricFamily("tandem_quote_usable", "1 when the quote may be traded on.", labels=labels)
-        spread = GaugeMetricFamily("tandem_quote_spread_ratio", "Ask less bid over mid.", labels=labels)
+        spread = GaugeMetricFamily("tandem_quote_spread_ratio", "Ask less bid over mid, if usable.", labels=labels)
         for row in self._books.quotes():
             where = [row.venue, row.symbol]
-            usable.add_metric(where, float(row.state == "ok"))
+            ok = row.state == "ok"
+            usable.add_metric(where, float(ok))
             age.add_metric(where, row.age_ms / 1e3)
-            spread.add_metric(where, row.spread_bps * 1e-4)
+            spread.add_metric(where, row.spread_bps * 1e-4 if ok else math.nan)
         yield from (age, usable, spread)
 
     # ---- account ----------------------------------------------------------------------------------------------------
@@ -99,6 +123,7 @@ class RunCollector(Collector):
         for each in TradingState:
             state.add_metric([each.value], float(each is page.trading_state))
         yield state
+        yield InfoMetricFamily("tandem_mode", "How far orders go.", {"mode": page.mode})
         yield _gauge("tandem_executor_ready", "1 when recovery has finished and commands are accepted.", page.ready)
         yield _gauge("tandem_executor_epoch", "The executor's durable epoch.", page.executor_epoch)
         yield _gauge("tandem_journal_sequence", "Last journal record the page belongs to.", page.journal_sequence)
@@ -124,26 +149,74 @@ class RunCollector(Collector):
 
     # ---- processes --------------------------------------------------------------------------------------------------
 
-    def _process_families(self) -> Iterator[Metric]:
-        """Every process's counters page, and whether it lives."""
-        up = GaugeMetricFamily(
-            "tandem_process_up", "1 while the process's heartbeat is younger than 3 s.", labels=["process"]
-        )
+    def _process_families(self, account: AccountSnapshot | str) -> Iterator[Metric]:
+        """Every process's counters page, whether it lives, and whether it runs the configuration that we run."""
+        alive = dict.fromkeys(self._expected(), False)
+        readable: dict[str, bool] = {}
+        fingerprints: dict[str, str] = {}
         families: dict[str, Metric] = {}
-        for page in _pages(self._run, self._clock):
-            alive = not page.is_stopped and page.heartbeat_age_ns < ALIVE_NS
-            up.add_metric([page.process], float(alive))
+        for name, page in _pages(self._run, self._clock):
+            readable[name] = page is not None
+            if page is None:
+                alive.setdefault(name, False)
+                continue
+            alive[name] = not page.is_stopped and page.heartbeat_age_ns < ALIVE_NS
             for sample in page.samples():
-                _add(families, sample)
-        yield up
+                if sample.name == CONFIG_SERIES:
+                    fingerprints[name] = sample.labels["fingerprint"]
+                else:
+                    _add(families, sample)
+        if SANDBOX in alive:
+            alive[SANDBOX] = self._sandbox_answers()
+        if isinstance(account, AccountSnapshot):
+            fingerprints["executor"] = account.config_fingerprint
+        yield _by_process(
+            "tandem_process_up", f"1 while its heartbeat is younger than {ALIVE_NS // NS_PER_S} s.", alive
+        )
+        yield _by_process("tandem_process_page_readable", "0 when its counters are of another version.", readable)
+        same = {name: fingerprint == self._loaded.fingerprint for name, fingerprint in fingerprints.items()}
+        yield _by_process("tandem_process_config_matches", "1 when it runs the exporter's configuration.", same)
         yield from families.values()
 
+    def _expected(self) -> list[str]:
+        config = self._loaded.config
+        names = [*(f"feed-{venue}" for venue in self._loaded.enabled_venues), "executor"]
+        if config.strategies.scalp.enabled:
+            names.append("strategy-scalp")
+        return [*names, SANDBOX] if config.sandbox is not None else names
 
-def _pages(run: RunDir, clock: Clock) -> list[CountersReader]:
+    def _sandbox_answers(self) -> bool:
+        """The sandbox is outside, as a venue is: it has no page in shared memory, but a port."""
+        sandbox = self._loaded.config.sandbox
+        if sandbox is None:
+            return False
+        try:
+            socket.create_connection(("127.0.0.1", sandbox.control_port), timeout=SANDBOX_ANSWER_S).close()
+        except OSError:
+            return False
+        return True
+
+
+def _pages(run: RunDir, clock: Clock) -> Iterator[tuple[str, CountersReader | None]]:
+    """Every process's page by name; None for one of another version, which must not hide the others."""
     try:
-        return list_counters(run, clock)
-    except ConfigError:
-        return []
+        names = sorted(entry.name for entry in run.counters.iterdir() if not entry.name.startswith("."))
+    except FileNotFoundError:
+        return
+    for name in names:
+        try:
+            yield name, CountersReader(run.counters / name, clock)
+        except FileNotFoundError:
+            continue
+        except ConfigError:
+            yield name, None
+
+
+def _by_process(name: str, text: str, values: dict[str, bool]) -> GaugeMetricFamily:
+    family = GaugeMetricFamily(name, text, labels=["process"])
+    for process, value in sorted(values.items()):
+        family.add_metric([process], float(value))
+    return family
 
 
 def _add(families: dict[str, Metric], sample: Sample) -> None:
@@ -161,15 +234,19 @@ def _add(families: dict[str, Metric], sample: Sample) -> None:
 
 
 def _pair_families(page: AccountSnapshot) -> Iterator[Metric]:
-    now = GaugeMetricFamily("tandem_pairs", "Pairs on the account page by status.", labels=["strategy", "status"])
-    counts: dict[tuple[str, str], int] = {}
-    for pair in page.pairs:
-        counts[pair.strategy, pair.status.value] = counts.get((pair.strategy, pair.status.value), 0) + 1
+    now = GaugeMetricFamily("tandem_pairs", "Pairs that are not final, by status.", labels=["strategy", "status"])
+    counts = {(s, status.value): 0 for s in _strategies(page) for status in PairStatus if status not in views.FINAL}
+    for pair in views.open_pairs(page):
+        counts[pair.strategy, pair.status.value] += 1
     for (strategy, status), count in sorted(counts.items()):
         now.add_metric([strategy, status], count)
     yield now
     yield CounterMetricFamily("tandem_pairs_opened", "Pairs opened.", value=page.pairs_opened)
     yield CounterMetricFamily("tandem_pairs_closed", "Pairs closed.", value=page.pairs_closed)
+
+
+def _strategies(page: AccountSnapshot) -> set[str]:
+    return {"scalp", *(pair.strategy for pair in page.pairs)}
 
 
 def _venue_families(page: AccountSnapshot, clock: Clock) -> Iterator[Metric]:

@@ -1,10 +1,12 @@
 """What is on, read out of shared memory: plain rows that `tandem`, the exporter and tests show in their own ways.
 
-Nothing here waits for a process: a feed that is down is a row that says so, never an exception.
+Nothing here waits for a process: a feed that is down, or a segment of another version, is a row that says so, never an
+exception.
 """
 
 from __future__ import annotations
 
+import contextlib
 import math
 from decimal import Decimal
 
@@ -16,17 +18,19 @@ from bookshm.run import RunDir
 from core.account import AccountSnapshot, PairView, PositionView
 from core.clock import NS_PER_MS, NS_PER_S, Clock
 from core.config import Loaded
+from core.errors import ConfigError
 from core.messages import PairStatus
-from core.types import Down, FundingKind, MarkPrice, Quote, Stale, Venue
+from core.types import Down, FundingKind, MarkPrice, Quote, Venue
 
 FINAL = frozenset({PairStatus.CLOSED, PairStatus.ABORTED})
+EXECUTOR_SILENT_NS = 3 * NS_PER_S  # it writes its page four times a second
 
 
 class FeedRow(msgspec.Struct, frozen=True, kw_only=True):
     venue: Venue
     up: bool
     reason: str
-    heartbeat_age_ms: float
+    heartbeat_age_ms: float  # NaN without a writer
     pid: int
     epoch: int
     instruments: int
@@ -34,7 +38,7 @@ class FeedRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class QuoteRow(msgspec.Struct, frozen=True, kw_only=True):
-    """Canonical units; NaN where there is no figure."""
+    """Canonical units; NaN where there is no figure. A quote that is not "ok" is the last one there was, to look at only."""
 
     venue: Venue
     symbol: str
@@ -53,30 +57,44 @@ class Books:
     """One reader per enabled venue, kept for repeated looks."""
 
     def __init__(self, loaded: Loaded, run: RunDir, clock: Clock) -> None:
-        feeds = loaded.config.feeds
-        max_age_ns, proof_ns = int(feeds.max_quote_age_ms * NS_PER_MS), int(feeds.proof_max_age_s * NS_PER_S)
-        self.readers = {name: BookReader(run, name, clock, max_age_ns, proof_ns) for name in loaded.enabled_venues}
+        self._loaded = loaded
+        self._run = run
+        self._clock = clock
+        self._readers: dict[Venue, BookReader] = {}
 
     def feeds(self) -> list[FeedRow]:
-        return [self._feed(venue, reader) for venue, reader in self.readers.items()]
+        return [self._feed(venue) for venue in self._loaded.enabled_venues]
 
     def quotes(self) -> list[QuoteRow]:
-        rows = [
-            self._quote(venue, reader, symbol, slot)
-            for venue, reader in self.readers.items()
-            for symbol, (slot, _) in sorted(reader.instruments().items())
-        ]
+        rows: list[QuoteRow] = []
+        for venue in self._loaded.enabled_venues:
+            with contextlib.suppress(ConfigError):  # `feeds` tells
+                reader = self._reader(venue)
+                rows += [self._quote(venue, reader, s, slot) for s, (slot, _) in reader.instruments().items()]
         return sorted(rows, key=lambda row: (row.symbol, row.venue))
 
-    def _feed(self, venue: Venue, reader: BookReader) -> FeedRow:
-        instruments = reader.instruments()
-        up, reason, heartbeat_age_ns, epoch, pid = reader.status()
+    def _reader(self, venue: Venue) -> BookReader:
+        """Raises ConfigError for a book of another version."""
+        if venue not in self._readers:
+            feeds = self._loaded.config.feeds
+            max_age_ns, proof_ns = int(feeds.max_quote_age_ms * NS_PER_MS), int(feeds.proof_max_age_s * NS_PER_S)
+            self._readers[venue] = BookReader(self._run, venue, self._clock, max_age_ns, proof_ns)
+        return self._readers[venue]
+
+    def _feed(self, venue: Venue) -> FeedRow:
+        try:
+            reader = self._reader(venue)
+            instruments = reader.instruments()
+            up, reason, heartbeat_age_ns, epoch, pid = reader.status()
+        except ConfigError as error:
+            instruments = {}
+            up, reason, heartbeat_age_ns, epoch, pid = False, str(error), -1, 0, 0
         fresh = sum(isinstance(reader.quote(slot), Quote) for slot, _ in instruments.values())
         return FeedRow(
             venue=venue,
             up=up,
             reason=reason,
-            heartbeat_age_ms=heartbeat_age_ns / NS_PER_MS,
+            heartbeat_age_ms=heartbeat_age_ns / NS_PER_MS if pid else math.nan,
             pid=pid,
             epoch=epoch,
             instruments=len(instruments),
@@ -86,7 +104,6 @@ class Books:
     def _quote(self, venue: Venue, reader: BookReader, symbol: str, slot: int) -> QuoteRow:
         verdict = reader.quote(slot)
         shown = verdict if isinstance(verdict, Quote) else reader.peek(slot)
-        age_ms = verdict.age_ns / NS_PER_MS if isinstance(verdict, Quote | Stale) else math.nan
         state = type(verdict).__name__.lower()
         if isinstance(verdict, Quote):
             state = "ok" if verdict.is_sound else "unsound"
@@ -101,7 +118,7 @@ class Books:
             bid_qty=quote.bid_qty if quote else math.nan,
             ask_px=quote.ask_px if quote else math.nan,
             ask_qty=quote.ask_qty if quote else math.nan,
-            age_ms=age_ms,
+            age_ms=quote.age_ns / NS_PER_MS if quote else math.nan,
             spread_bps=(quote.ask_px - quote.bid_px) / quote.mid * 1e4 if quote and quote.mid > 0 else math.nan,
             mark_px=mark.mark_px if isinstance(mark, MarkPrice) else math.nan,
             funding_apr_pct=funding[0].apr * 100 if funding else math.nan,
@@ -110,10 +127,23 @@ class Books:
 
 def account(run: RunDir) -> AccountSnapshot | str:
     """The account page, or why there is none."""
-    page = AccountPageReader(run).read()
+    try:
+        page = AccountPageReader(run).read()
+    except ConfigError as error:
+        return str(error)
     if isinstance(page, AccountSnapshot):
         return page
     return page.reason if isinstance(page, Down) else "the page is busy; look again"
+
+
+def executor_trouble(page: AccountSnapshot | str, clock: Clock) -> str:
+    """Why the executor takes no commands now, or "". A killed executor leaves a page that says ready: its age tells."""
+    if not isinstance(page, AccountSnapshot):
+        return page
+    age_ns = clock.mono_ns() - page.written_mono_ns
+    if age_ns > EXECUTOR_SILENT_NS:
+        return f"silent for {age_ns / NS_PER_S:.1f} s"
+    return "" if page.ready else "recovering"
 
 
 def open_pairs(page: AccountSnapshot) -> list[PairView]:

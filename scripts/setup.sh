@@ -80,12 +80,17 @@ fi
 say "installing pinned packages into $venv (a minute or two the first time)"
 : >$log
 if ! pip_install -r requirements.lock; then
-    has_compiler "$PYTHON" || apt_install gcc libc6-dev python3.11-dev
-    pip_install -r requirements.lock || {
+    repaired=no
+    if ! has_compiler "$PYTHON"; then
+        apt_install gcc libc6-dev python3.11-dev
+        pip_install -r requirements.lock && repaired=yes
+    fi
+    if [ $repaired = no ]; then
         tail -n 5 $log >&2
         fail 69 "the packages of requirements.lock could not be installed; is there a network? All of it: $log"
-    }
+    fi
 fi
+# The setuptools that comes with a venv of Python 3.11 builds with the pinned `wheel`; isolation would fetch both anew.
 pip_install --no-deps --no-build-isolation -e . || {
     tail -n 5 $log >&2
     fail 69 "Tandem itself could not be installed into $venv; all of it: $log"

@@ -8,7 +8,7 @@ import sys
 from bookshm.account_page import AccountPageReader
 from bookshm.bell import Bell
 from bookshm.book_reader import BookReader
-from bookshm.counters import CountersWriter
+from bookshm.counters import CONFIG_SERIES, CountersWriter
 from bookshm.decisions import DecisionWriter
 from bookshm.run import RunDir
 from core.client import ExecutorClient
@@ -65,6 +65,8 @@ def build_scalp(loaded: Loaded, run: RunDir, log: Log) -> SyncAgent:
         )
         for name in names
     }
+    counters = CountersWriter(run, "strategy-scalp", clock, 256)
+    counters.gauge(CONFIG_SERIES, {"fingerprint": loaded.fingerprint}).set(1)
     return StrategyAgent(
         strategy=Scalp(scalp, config.risk, config.execution, {name: _terms(loaded, name) for name in names}),
         view=MarketView(readers, config.feeds.symbols),
@@ -72,7 +74,7 @@ def build_scalp(loaded: Loaded, run: RunDir, log: Log) -> SyncAgent:
         client=ExecutorClient(loaded.executor_socket, "scalp", clock),
         bell=Bell(run, "strategy-scalp"),
         decisions=DecisionWriter(run, "scalp", config.books.decision_records),
-        counters=CountersWriter(run, "strategy-scalp", clock, 256),
+        counters=counters,
         clock=clock,
         log=log,
         ttl_ms=scalp.ttl_ms,

@@ -16,6 +16,7 @@ from core.errors import NotSent, OutcomeUnknown, VenueError
 from core.types import OrderStatus, TimeInForce
 from executor.http_reply import HttpReply
 from executor.outcome import Accepted, Outcome, RejectCode, Rejected, Unknown, Unsent
+from executor.venues._decoding import DECODE_ERRORS, is_price, whole_lots
 from executor.venues._memory import SentOrder
 
 Answer = bytes | Rejected | Unsent | Unknown
@@ -130,16 +131,14 @@ def order_outcome(answer: Answer, order: SentOrder) -> Outcome:
         return Accepted(venue_order_id=str(status.resting.oid), status=OrderStatus.ACCEPTED, filled_lots=0)
     if status.filled is None:
         return Unknown(detail="the answer states neither resting, filled nor error")
-    lots, rest = divmod(status.filled.totalSz, order.instrument.lot_size)
-    if rest or not 0 <= lots <= order.lots:
+    lots = whole_lots(status.filled.totalSz, order.instrument)
+    if lots is None or not 0 <= lots <= order.lots or not is_price(status.filled.avgPx):
         return Unknown(detail=f"filled size {status.filled.totalSz} does not fit the order of {order.lots} lots")
     if lots == order.lots:
         final = OrderStatus.FILLED
     else:
         final = OrderStatus.EXPIRED if order.time_in_force is TimeInForce.IOC else OrderStatus.ACCEPTED
-    return Accepted(
-        venue_order_id=str(status.filled.oid), status=final, filled_lots=int(lots), avg_px=status.filled.avgPx
-    )
+    return Accepted(venue_order_id=str(status.filled.oid), status=final, filled_lots=lots, avg_px=status.filled.avgPx)
 
 
 def cancel_outcome(answer: Answer) -> Outcome:
@@ -181,7 +180,7 @@ def post_answer(response: msgspec.Raw) -> Answer:
             status, _, text = _text.decode(decoded.payload).partition(" ")
             code = int(status) if status.isascii() and status.isdigit() else 0
             return _refused_status(code, text)
-    except (msgspec.DecodeError, msgspec.ValidationError) as error:
+    except DECODE_ERRORS as error:
         return Unknown(detail=f"the answer does not decode: {error}")
     return Unknown(detail=f"an answer of type {decoded.type!r} to an action")
 
@@ -225,7 +224,7 @@ def _decoded(answer: bytes) -> _Response | Rejected | Unknown:
         if envelope.status == "ok":
             return _response.decode(envelope.response)
         text = _text.decode(envelope.response)
-    except (msgspec.DecodeError, msgspec.ValidationError) as error:
+    except DECODE_ERRORS as error:
         return Unknown(detail=f"the answer does not decode: {error}")
     code = refusal_code(text) if envelope.status == "err" else None
     return Unknown(detail=text[:300]) if code is None else Rejected(code=code, detail=text[:300])

@@ -12,6 +12,7 @@ import msgspec
 
 from core.errors import NotSent
 from executor.outcome import RejectCode, Rejected, Unknown
+from executor.venues._decoding import DECODE_ERRORS
 from executor.venues._hyperliquid_answers import Answer, is_refused, post_answer
 from executor.ws_lane import WsLane
 
@@ -52,7 +53,7 @@ class Posts:
         """A frame of the `post` channel; False when nobody waits for it (late, or not decodable)."""
         try:
             decoded = _post_data.decode(data)
-        except (msgspec.DecodeError, msgspec.ValidationError):
+        except DECODE_ERRORS:
             return False
         return self._settle(decoded.id, post_answer(decoded.response))
 

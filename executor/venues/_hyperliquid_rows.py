@@ -16,6 +16,7 @@ from core.clock import NS_PER_MS
 from core.errors import Malformed
 from core.ids import parse_client_order_id
 from core.types import Balance, Fill, Instrument, LiquiditySide, OrderStatus, Position, Side, Venue
+from executor.venues._decoding import DECODE_ERRORS, is_price, whole_lots
 from executor.venues.base import FeeRates, FundingPayment, TopOfBook, VenueOrder
 
 VENUE = Venue("hyperliquid")
@@ -78,7 +79,7 @@ class FundingDelta(msgspec.Struct):
 
     coin: str
     usdc: Decimal
-    fundingRate: str
+    fundingRate: Decimal
     time: int = 0
 
 
@@ -128,8 +129,8 @@ class ActiveAssetData(msgspec.Struct):
 
 
 class UserFees(msgspec.Struct):
-    userCrossRate: str
-    userAddRate: str
+    userCrossRate: Decimal
+    userAddRate: Decimal
 
 
 class RateLimit(msgspec.Struct):
@@ -167,7 +168,7 @@ def decode(data: bytes | msgspec.Raw, kind: type[T], what: str) -> T:
     """Raises Malformed naming `what`."""
     try:
         return msgspec.json.decode(data, type=kind)
-    except (msgspec.DecodeError, msgspec.ValidationError) as error:
+    except DECODE_ERRORS as error:
         raise Malformed(f"hyperliquid {what}: {error}") from error
 
 
@@ -185,6 +186,8 @@ def fill(row: FillRow, coins: Coins, client_order_id: str | None) -> Fill | None
     instrument = coins.get(row.coin)
     if instrument is None:
         return None
+    if not is_price(row.px) or not row.fee.is_finite():
+        raise Malformed(f"hyperliquid fill {row.tid}: price {row.px}, fee {row.fee}")
     identity = str(row.tid) if row.tid else f"0:{row.coin}:{row.oid}:{row.time}"  # system rows share tid 0
     return Fill(
         venue=VENUE,
@@ -208,6 +211,8 @@ def order(row: OrderRow, status: OrderStatus, coins: Coins) -> VenueOrder | None
         return None
     lots, remaining = lots_of(row.origSz, instrument), lots_of(row.sz, instrument)
     filled = 0 if status is OrderStatus.REJECTED else lots - remaining
+    if status is OrderStatus.FILLED and remaining:
+        status = OrderStatus.EXPIRED  # an IOC whose rest was dropped: the page leaves open which word it ends with
     return VenueOrder(
         symbol=instrument.symbol,
         venue_order_id=str(row.oid),
@@ -306,10 +311,10 @@ def top(book: bytes, contexts: bytes, coin: str) -> TopOfBook:
 
 def lots_of(size: Decimal, instrument: Instrument) -> int:
     """Signed whole lots; Malformed when the size is not a whole number of them."""
-    lots, rest = divmod(size, instrument.lot_size)
-    if rest:
+    lots = whole_lots(size, instrument)
+    if lots is None:
         raise Malformed(f"hyperliquid {instrument.venue_symbol}: size {size} is not in lots of {instrument.lot_size}")
-    return int(lots)
+    return lots
 
 
 def _side(word: str) -> Side:

@@ -23,6 +23,7 @@ from core.errors import Malformed, VenueError
 from core.log import Log
 from core.types import OrderStatus
 from executor.venues import _hyperliquid_rows as rows
+from executor.venues._decoding import DECODE_ERRORS
 from executor.venues._memory import OrderMemory
 from executor.venues.base import EventSink, FillSeen, FundingSeen, OrderSeen, StreamDown, StreamUp, VenueOrder
 
@@ -51,7 +52,7 @@ def decode_frame(data: bytes) -> Frame | None:
     """None for what is no frame (the greeting, garbage)."""
     try:
         return _frame.decode(data)
-    except (msgspec.DecodeError, msgspec.ValidationError):
+    except DECODE_ERRORS:
         return None
 
 
@@ -137,17 +138,18 @@ class PrivateStream:
         if order is None:
             return
         self._memory.bind(order.venue_order_id, order.client_order_id)
-        self._sink(OrderSeen(venue=rows.VENUE, order=self._measured(order)))
+        if self._is_measurable(order):
+            self._sink(OrderSeen(venue=rows.VENUE, order=order))
         self.owner_known(order.venue_order_id)
 
-    def _measured(self, order: VenueOrder) -> VenueOrder:
-        """A reduce-only order may have been shrunk: then only its fills say how much of it was done."""
+    def _is_measurable(self, order: VenueOrder) -> bool:
+        """Whether the update's filled size can be believed: a reduce-only order may have been shrunk, and then original
+        less remaining overstates. Such an end is left to its answer, its fills or a lookup unless the fills agree."""
         sent = None if order.client_order_id is None else self._memory.sent(order.client_order_id)
         reduce_only = order.reduce_only or (sent is not None and sent.reduce_only)
         if not reduce_only or order.status is OrderStatus.ACCEPTED:
-            return order
-        filled = min(order.filled_lots, self._memory.filled(order.venue_order_id))
-        return msgspec.structs.replace(order, reduce_only=True, filled_lots=filled)
+            return True
+        return order.filled_lots == self._memory.filled(order.venue_order_id)
 
     def _on_fill(self, row: rows.FillRow) -> None:
         order_id, client_order_id = str(row.oid), rows.client_id(row.cloid)

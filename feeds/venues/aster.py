@@ -35,6 +35,7 @@ from feeds.venues.base import (
 CHANNELS = ("bookTicker", "markPrice@1s", "depth20@500ms")  # quotes first, so that they live first
 SYMBOLS_PER_SOCKET = 66  # three streams each, at most 200 streams a connection
 STREAMS_PER_FRAME = 50
+FIRST_RENEWAL_ID = 1000  # request ids above those of any plan
 HISTORY_WINDOW_MS = 26 * 3600 * 1000  # three rows of an 8 h symbol, two of which tell the interval
 HISTORY_LIMIT = 100
 HOUR_MS = 3600 * 1000
@@ -135,7 +136,7 @@ class Decoder:
         self._interval_s: dict[str, int] = {}  # by venue symbol, as fundingInfo says
         self._settlement_ms: dict[str, int] = {}  # by venue symbol, the next one as last seen
         self._step_ms: dict[str, int] = {}  # by venue symbol, between the last two settlements seen
-        self._request_id = 0
+        self._request_id = FIRST_RENEWAL_ID
 
     def catalogue_requests(self) -> list[RestRequest]:
         return [RestRequest("/fapi/v3/exchangeInfo", None), RestRequest("/fapi/v3/fundingInfo", None)]
@@ -157,7 +158,7 @@ class Decoder:
         plans = []
         while part := dict(islice(names, SYMBOLS_PER_SOCKET)):
             streams = [f"{name.lower()}@{channel}" for channel in CHANNELS for name in part.values()]
-            plans.append(SocketPlan(tuple(part), tuple(self._frames("SUBSCRIBE", streams))))
+            plans.append(SocketPlan(tuple(part), tuple(_requests("SUBSCRIBE", streams, 1))))
         return plans
 
     def resubscribe(self, symbol: str) -> list[bytes]:
@@ -165,7 +166,9 @@ class Decoder:
         if name is None:
             return []
         streams = [f"{name.lower()}@{channel}" for channel in CHANNELS]
-        return [*self._frames("UNSUBSCRIBE", streams), *self._frames("SUBSCRIBE", streams)]
+        self._request_id += 2
+        renewal = self._request_id
+        return [*_requests("UNSUBSCRIBE", streams, renewal), *_requests("SUBSCRIBE", streams, renewal + 1)]
 
     def ping(self) -> bytes:
         return b""  # the venue sends ping frames, which the library answers
@@ -233,12 +236,6 @@ class Decoder:
         rate = FundingRate(last.fundingRate, hours * 3600, next_ns, FundingKind.SETTLED, "rest.fundingRate")
         return [FundingEvent(symbol, rate)]
 
-    def _frames(self, method: str, streams: list[str]) -> Iterator[bytes]:
-        for first in range(0, len(streams), STREAMS_PER_FRAME):
-            self._request_id += 1
-            params = streams[first : first + STREAMS_PER_FRAME]
-            yield msgspec.json.encode({"method": method, "params": params, "id": self._request_id})
-
     def _ticker(self, message: _Ticker) -> list[FeedEvent]:
         return [self._quote(message.s, message.b, message.B, message.a, message.A, message.E, message.u)]
 
@@ -305,6 +302,13 @@ class Decoder:
             return self._known[name]
         except KeyError:
             raise Malformed(f"aster: {name!r} is not in the catalogue") from None
+
+
+def _requests(method: str, streams: list[str], first_id: int) -> Iterator[bytes]:
+    """Batches of STREAMS_PER_FRAME; the same streams give the same bytes, so that plans can be compared."""
+    for number, first in enumerate(range(0, len(streams), STREAMS_PER_FRAME)):
+        params = streams[first : first + STREAMS_PER_FRAME]
+        yield msgspec.json.encode({"method": method, "params": params, "id": first_id + number})
 
 
 def _control(frame: bytes, error: Exception) -> list[FeedEvent]:

@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any, Protocol, TypeVar
 
@@ -23,8 +24,8 @@ from ops.sandbox.market import Market
 class Server(Protocol):
     """A venue behind its port."""
 
-    port: int
-
+    @property
+    def port(self) -> int: ...
     @property
     def exchange(self) -> Exchange: ...
     @property
@@ -62,10 +63,10 @@ Body = TypeVar("Body")
 class Control:
     """Handlers only; the state belongs to market and exchanges."""
 
-    def __init__(self, market: Market, servers: dict[str, Any], balance: Decimal, port: int) -> None:
+    def __init__(self, market: Market, servers: Mapping[str, Server], balance: Decimal, port: int) -> None:
         self.port = port
         self._market = market
-        self._servers: dict[str, Server] = servers
+        self._servers = servers
         self._balance = balance
 
     def application(self) -> web.Application:

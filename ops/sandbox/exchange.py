@@ -13,7 +13,7 @@ from decimal import Decimal
 import msgspec
 
 from core.clock import Clock
-from core.errors import InvariantError
+from core.errors import ConfigError, InvariantError
 from core.types import Side, TimeInForce
 from ops.sandbox.account import liquidation_px, margin_of, must_liquidate
 from ops.sandbox.checks import Checks
@@ -72,13 +72,21 @@ class Exchange:
         self._listener = listener
 
     def restore(self, transactions: Iterable[Transaction]) -> None:
-        """Rebuild the ledger from its log and rest the orders that were open. Before anything else."""
+        """Rebuild the ledger from its log and rest the orders that were open. Before anything else.
+
+        Raises ConfigError when the log holds positions or open orders in a contract that is no longer listed.
+        """
         for transaction in transactions:
             self.ledger.restore(transaction)
+        lost = sorted(self.ledger.contracts_in_use() - set(self._listed))
+        if lost:
+            raise ConfigError(
+                f"sandbox.symbols: the books of {self.name} hold {', '.join(lost)}, which is no longer listed; "
+                "add it back, or remove sandbox_books.log from the state directory to start afresh"
+            )
         for address in self.ledger.accounts:
             for order in self.ledger.open_orders(address):
-                if order.name in self._books:
-                    self._books[order.name].add(order)
+                self._books[order.name].add(order)
 
     # -- accounts ---------------------------------------------------------------------------------------------------
 
@@ -152,17 +160,13 @@ class Exchange:
 
     def move_cash(self, address: str, amount: Decimal) -> None:
         """Add to (or take from, if negative) an account's cash: deposits and transfers."""
-        account = self.ledger.accounts.get(address)
-        if account is None:
-            raise InvariantError(f"a transfer for the unknown account {address}")
+        account = self._known(address)
         account.cash += amount
         self._publish(_touch(account))
 
     def set_extra(self, address: str, key: str, value: str | None) -> None:
         """A durable venue-specific setting of an account; None removes it."""
-        account = self.ledger.accounts.get(address)
-        if account is None:
-            raise InvariantError(f"a setting for the unknown account {address}")
+        account = self._known(address)
         account.extras = {k: v for k, v in account.extras.items() if k != key}
         if value is not None:
             account.extras[key] = value
@@ -206,9 +210,7 @@ class Exchange:
 
         An IOC order that finds nothing ends CANCELED with reject IOC_NO_MATCH. Raises InvariantError for an unknown account.
         """
-        account = self.ledger.accounts.get(address)
-        if account is None:
-            raise InvariantError(f"an order for the unknown account {address}")
+        account = self._known(address)
         now = self._clock.wire_ns()
         order = Order(
             order_id=self.ledger.next_order_id(), account=address, name=name, side=side, px=px or ZERO, qty=qty,
@@ -234,12 +236,9 @@ class Exchange:
         return Placed(order, fills, top)
 
     def cancel(
-        self,
-        address: str,
-        order_id: int | None = None,
-        client_id: str | None = None,
+        self, address: str, order_id: int | None = None, client_id: str | None = None,
         reason: CancelReason = CancelReason.USER,
-    ) -> Order | Refused:
+    ) -> Order | Refused:  # fmt: skip
         """Cancel one open order of the account."""
         order = self.ledger.order(address, order_id, client_id)
         if order is None or not order.is_open:
@@ -302,11 +301,10 @@ class Exchange:
         return self.ledger.orders(address)
 
     def fills(self, address: str) -> list[Fill]:
-        """Oldest first, at most 2000."""
+        """Oldest first, at most 2000, as are `payments`."""
         return self.ledger.fills(address)
 
     def payments(self, address: str) -> list[FundingPayment]:
-        """Oldest first, at most 2000."""
         return self.ledger.payments(address)
 
     # -- market -----------------------------------------------------------------------------------------------------
@@ -363,13 +361,16 @@ class Exchange:
             for change in self._settlements.due(self._clock.calendar_ns()):
                 self._publish(change)
         for account in self.ledger.accounts.values():
-            doomed = must_liquidate(account, self.contracts, self.mark)
-            if doomed:
+            if doomed := must_liquidate(account, self.contracts, self.mark):
                 change = Change()
                 self._execution.liquidate(change, account, doomed)
                 self._publish(change)
 
-    # -- leaf helpers -----------------------------------------------------------------------------------------------
+    def _known(self, address: str) -> AccountState:
+        account = self.ledger.accounts.get(address)
+        if account is None:
+            raise InvariantError(f"{self.name}: {address} acts, but has no account here")
+        return account
 
     def _publish(self, change: Change) -> None:
         """Durable first, then told."""
@@ -388,8 +389,9 @@ class Exchange:
             listener.funding_paid(payment)
         for account in change.accounts.values():
             listener.account_changed(account)
-        for name in {order.name for order in change.orders.values() if order.name in self.contracts}:
-            listener.book_changed(self.contracts[name])
+        for name in dict.fromkeys(order.name for order in change.orders.values()):
+            if name in self.contracts:
+                listener.book_changed(self.contracts[name])
 
 
 def _touch(account: AccountState) -> Change:

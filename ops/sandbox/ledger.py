@@ -90,6 +90,11 @@ class Ledger:
     def open_orders(self, address: str) -> list[Order]:
         return list(self._open.get(address, {}).values())
 
+    def contracts_in_use(self) -> set[str]:
+        """Names with an open position or order of anybody."""
+        held = {row.name for account in self.accounts.values() for row in account.positions.values() if row.qty}
+        return held | {order.name for live in self._open.values() for order in live.values()}
+
     def fills(self, address: str) -> list[Fill]:
         return list(self._fills.get(address, ()))
 

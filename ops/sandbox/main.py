@@ -149,7 +149,8 @@ class Sandbox:
         owed = 0.0
         while not stop.is_set():
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(stop.wait(), pause_s)
+                async with asyncio.timeout(pause_s):
+                    await stop.wait()
             now_ns = self._clock.mono_ns()
             owed = min(owed + (now_ns - last_ns) * per_ns, float(MAX_STEPS_PER_TURN))
             last_ns = now_ns

@@ -43,7 +43,7 @@ class Book:
         self._time_ns = 0
 
     def follow(self, sample: Sample, time_ns: int) -> None:
-        """Replace the ladder's touches by the step's; the levels behind come on demand."""
+        """Replace the ladder's touches by the step's; the levels behind come on demand. Then ask `reached`."""
         contract = self._contract
         mid = sample.mid * contract.multiplier
         half = mid * sample.half_spread_bps * 1e-4
@@ -112,19 +112,29 @@ class Book:
                 return
 
     def reached(self) -> list[Match]:
-        """Users' resting orders that the ladder now crosses, each with what the ladder's opposite touch can give it."""
+        """Users' resting orders that the ladder now meets, each with what its opposite touch can give.
+
+        Where an order is left over, the ladder steps back behind it: a book never stands crossed.
+        """
         matches: list[Match] = []
         for users, ladder, sign in ((self._user_bids, self._asks, 1), (self._user_asks, self._bids, -1)):
-            if not users or not ladder:
+            if not users or (users[0].px - ladder[0][0]) * sign < 0:
                 continue
+            px, left = ladder[0]
             for order in users:
-                if not ladder or (order.px - ladder[0][0]) * sign < 0:
+                if (order.px - px) * sign < 0:
                     break
-                size = min(order.remaining, ladder[0][1])
-                ladder[0][1] -= size
-                if not ladder[0][1]:
-                    ladder.pop(0)
-                matches.append(Match(order.px, size, order))
+                size = min(order.remaining, left)
+                if size:
+                    matches.append(Match(order.px, size, order))
+                    left -= size
+                if size < order.remaining:
+                    ladder[0][0] = order.px + sign * self._contract.tick_at(order.px)
+                    break
+            if ladder[0][0] == px:
+                ladder[0][1] = left
+                if not left:
+                    del ladder[0]
         return matches
 
     def _best(self, ladder: list[list[Decimal]], users: list[Order], sign: int) -> Level | None:

@@ -10,6 +10,7 @@ import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from bookshm import layout as at
 from bookshm.account_page import AccountPageWriter
@@ -113,8 +114,8 @@ def die_in_book(run_dir: Path, where: str) -> None:
         "ring stamp": (3, writer._ring_next & writer._ring_mask),
         "cursor": (5, at.W_CURSOR),
     }[where]
-    hot: list[object] = list(writer._hot)
-    hot[position] = Tripwire(writer._hot[position], index)
+    hot: list[Any] = list(writer._hot)
+    hot[position] = Tripwire(hot[position], index)
     writer._hot = tuple(hot)
     publish_one(writer, slot, 2)
 

@@ -13,6 +13,8 @@ import pytest
 
 from bookshm.run import RunDir
 from core.clock import SystemClock
+from tests.bookshm.desk import Desk
+from tests.bookshm.samples import instrument
 
 ROOT = Path(__file__).resolve().parents[2]
 Actor = subprocess.Popen[str]
@@ -37,6 +39,19 @@ def run(run_dir: Path, clock: SystemClock) -> Iterator[RunDir]:
     run = RunDir.join(run_dir, 1.0, clock)
     yield run
     run.leave()
+
+
+@pytest.fixture
+def desk(run: RunDir) -> Iterator[Desk]:
+    desk = Desk(run)
+    desk.writer.set_status(True, "connected")
+    yield desk
+    desk.writer.close()
+
+
+@pytest.fixture
+def btc(desk: Desk) -> int:
+    return desk.writer.add(instrument("BTC"))
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from decimal import Decimal
 
 from core.account import AccountSnapshot, VenueAccount
@@ -83,3 +84,17 @@ def decision(n: int) -> Decision:
         reason="edge_below_entry",
         numbers={"edge_bps": float(n), "age_long_ms": float(n)},
     )
+
+
+class Intruder:
+    """Stands in for a view of bytes: before its first copy is taken, the writer gets its turn and does `meanwhile`."""
+
+    def __init__(self, view: memoryview, meanwhile: Callable[[], object]) -> None:
+        self._view = view
+        self._meanwhile: Callable[[], object] | None = meanwhile
+
+    def __getitem__(self, where: slice) -> memoryview:
+        if self._meanwhile is not None:
+            meanwhile, self._meanwhile = self._meanwhile, None
+            meanwhile()
+        return self._view[where]

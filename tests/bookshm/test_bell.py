@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 import select
+from pathlib import Path
+
+import pytest
 
 from bookshm.bell import Bell, BellRinger
 from bookshm.book import BookWriter
@@ -67,8 +70,10 @@ def test_every_reader_has_a_bell_and_every_writer_rings_them_all(run: RunDir) ->
     for ringer in ringers:
         ringer.ring()
     assert [bell.drain() for bell in bells] == [2, 2, 2, 2]
-    for part in (*ringers, *bells):
-        part.close()
+    for ringer in ringers:
+        ringer.close()
+    for bell in bells:
+        bell.close()
 
 
 def test_a_late_reader_is_found_at_the_next_heartbeat(run: RunDir, clock: SystemClock) -> None:
@@ -123,5 +128,23 @@ async def test_bells_work_under_asyncio(run: RunDir) -> None:
     ringer.ring()
     await asyncio.wait_for(rung.wait(), 5)
     loop.remove_reader(bell.fileno())
+    ringer.close()
+    bell.close()
+
+
+def test_a_writer_that_looks_while_a_bell_is_made_leaves_it_alone(run: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A FIFO that its reader has not opened yet looks like a dead one's."""
+    ringer = BellRinger(run)
+    make = os.mkfifo
+
+    def make_and_look(path: Path) -> None:
+        make(path)
+        ringer.rescan()
+
+    monkeypatch.setattr(os, "mkfifo", make_and_look)
+    bell = Bell(run, "newborn")
+    ringer.rescan()
+    ringer.ring()
+    assert bell.drain() == 1
     ringer.close()
     bell.close()

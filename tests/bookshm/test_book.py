@@ -1,10 +1,6 @@
-"""What a reader is told, in every state a book can be in."""
+"""What a reader is told about a quote, in every state a book can be in."""
 
 from __future__ import annotations
-
-import math
-from collections.abc import Iterator
-from decimal import Decimal
 
 import pytest
 
@@ -19,60 +15,13 @@ from core.types import (
     FundingKind,
     FundingRate,
     Lapped,
-    Liquidity,
-    MarkPrice,
     Quote,
     QuoteFlag,
     Stale,
     Venue,
 )
+from tests.bookshm.desk import MAX_AGE_NS, PROOF_AGE_NS, Desk
 from tests.bookshm.samples import VENUE, instrument
-
-MAX_AGE_NS = 500 * NS_PER_MS
-PROOF_AGE_NS = 3 * NS_PER_S
-
-
-class Desk:
-    """One venue's writer and reader under a clock that moves when told."""
-
-    def __init__(self, run: RunDir, venue: Venue = VENUE) -> None:
-        self.run = run
-        self.venue = venue
-        self.clock = SimClock(mono_ns=100 * NS_PER_S)
-        self.reader = self.new_reader()
-        self.writer = self.new_writer()
-
-    def new_reader(self) -> BookReader:
-        return BookReader(self.run, self.venue, self.clock, MAX_AGE_NS, PROOF_AGE_NS)
-
-    def new_writer(self, slots: int = 8, records: int = 64) -> BookWriter:
-        return BookWriter(self.run, self.venue, self.clock, slots, records)
-
-    def restart_writer(self) -> None:
-        self.writer.close()
-        self.writer = self.new_writer()
-        self.writer.set_status(True, "connected")
-
-    def publish(self, slot: int, px: float = 100.0, flags: int = QuoteFlag.EXECUTABLE) -> None:
-        self.writer.publish_quote(slot, px, 2.0, px + 1, 3.0, 7, self.clock.mono_ns(), flags)
-
-    def pass_ms(self, ms: int) -> None:
-        """Time goes by under a living writer."""
-        self.clock.advance_ns(ms * NS_PER_MS)
-        self.writer.heartbeat(self.clock.mono_ns())
-
-
-@pytest.fixture
-def desk(run: RunDir) -> Iterator[Desk]:
-    desk = Desk(run)
-    desk.writer.set_status(True, "connected")
-    yield desk
-    desk.writer.close()
-
-
-@pytest.fixture
-def btc(desk: Desk) -> int:
-    return desk.writer.add(instrument("BTC"))
 
 
 def test_a_quote_comes_back_as_published_with_its_age(desk: Desk, btc: int) -> None:
@@ -222,14 +171,19 @@ def test_a_receive_time_in_the_future_proves_nothing(desk: Desk, btc: int) -> No
     assert desk.reader.quote(btc) == Stale(-1)
 
 
-def test_proofs_of_a_former_writer_are_forgotten(desk: Desk, btc: int) -> None:
+def test_sockets_and_proofs_of_a_former_writer_are_forgotten(desk: Desk, btc: int) -> None:
     desk.writer.assign_socket(btc, 0)
-    desk.writer.prove_socket(0, desk.clock.mono_ns())
+    desk.writer.prove_socket(1, desk.clock.mono_ns() + 600 * NS_PER_MS)
     desk.publish(btc)
     desk.restart_writer()
     desk.publish(btc)
     desk.pass_ms(600)
-    assert desk.reader.quote(btc) == Stale(600 * NS_PER_MS)
+    desk.writer.prove_socket(0, desk.clock.mono_ns())
+    assert desk.reader.quote(btc) == Stale(600 * NS_PER_MS), "the new writer has not assigned a socket yet"
+    desk.writer.assign_socket(btc, 1)
+    assert desk.reader.quote(btc) == Stale(600 * NS_PER_MS), "socket 1 has not spoken to this writer yet"
+    desk.writer.assign_socket(btc, 0)
+    assert isinstance(desk.reader.quote(btc), Quote)
 
 
 # Liveness and restarts
@@ -385,138 +339,3 @@ def test_a_writer_that_wins_every_race_makes_the_reader_busy(desk: Desk, btc: in
     desk.reader._quote_stamps = stamps  # type: ignore[assignment]
     assert desk.reader.quote(btc) == Busy(64)
     assert stamps.looks == 2 * 64 + 1
-
-
-# Changes, table, other lines
-
-
-def test_changed_names_each_slot_once(desk: Desk) -> None:
-    slots = [desk.writer.add(instrument(f"C{i}")) for i in range(6)]
-    assert list(desk.reader.changed()) == []
-    for slot in (slots[4], slots[1], slots[4]):
-        desk.publish(slot)
-    assert list(desk.reader.changed()) == [1, 4]
-    assert list(desk.reader.changed()) == []
-    desk.publish(slots[5])
-    assert list(desk.reader.changed()) == [5]
-    late = desk.new_reader()
-    assert list(late.changed()) == [1, 4, 5]
-
-
-def test_the_table_is_idempotent_updates_in_place_and_appends(desk: Desk) -> None:
-    btc = desk.writer.add(instrument("BTC"))
-    pepe = desk.writer.add(instrument("PEPE", "1000PEPEUSDT", multiplier=1000))
-    assert (btc, pepe) == (0, 1)
-    assert desk.writer.add(instrument("BTC")) == btc
-    assert desk.reader.instruments()["PEPE"] == (pepe, instrument("PEPE", "1000PEPEUSDT", multiplier=1000))
-    finer = instrument("BTC", tick_size=Decimal("0.01"))
-    assert desk.writer.add(finer) == btc
-    assert desk.reader.instruments()["BTC"] == (btc, finer)
-    assert desk.reader.slot("PEPE") == pepe
-    assert desk.reader.slot("DOGE") is None
-    assert desk.reader.rows() == [finer, instrument("PEPE", "1000PEPEUSDT", multiplier=1000)]
-
-
-def test_a_delisted_contract_keeps_its_slot_and_yields_its_symbol(desk: Desk) -> None:
-    old = desk.writer.add(instrument("LUNA", "LUNAUSDT"))
-    desk.writer.add(instrument("LUNA", "LUNAUSDT", delisted=True))
-    assert desk.reader.instruments()["LUNA"][0] == old
-    new = desk.writer.add(instrument("LUNA", "LUNA2USDT"))
-    assert new != old
-    assert desk.writer.slots == {"LUNA": new}
-    assert desk.reader.slot("LUNA") == new
-    assert [row.venue_symbol for row in desk.reader.rows()] == ["LUNAUSDT", "LUNA2USDT"]
-
-
-def test_a_full_table_is_a_clear_error(desk: Desk) -> None:
-    for i in range(8):
-        desk.writer.add(instrument(f"C{i}"))
-    with pytest.raises(ConfigError, match=r"books\.capacity_slots: all 8 slots of aster are taken.*C8USDT; raise"):
-        desk.writer.add(instrument("C8"))
-    assert desk.writer.add(instrument("C3")) == 3
-
-
-def test_marks_funding_and_liquidity_are_lines_of_their_own(desk: Desk, btc: int) -> None:
-    mono_ns = desk.clock.mono_ns()
-    desk.writer.publish_mark(btc, 100.5, 100.25, math.nan, 5e6, 11, mono_ns)
-    estimate = FundingRate(0.0001, 28_800, 1_790_000_000 * NS_PER_S, FundingKind.ESTIMATE, "ws.markPrice")
-    settled = FundingRate(-0.0002, 28_800, 0, FundingKind.SETTLED, "rest.fundingRate")
-    desk.writer.publish_funding(btc, estimate, mono_ns)
-    desk.writer.publish_funding(btc, settled, mono_ns - 5)
-    desk.writer.publish_liquidity(btc, 1000.0, 100.75, math.nan, mono_ns)
-    mark = desk.reader.mark(btc)
-    assert isinstance(mark, MarkPrice)
-    assert (mark.mark_px, mark.index_px, mark.volume_24h_usd, mark.exch_ts_ns) == (100.5, 100.25, 5e6, 11)
-    assert math.isnan(mark.open_interest)
-    assert desk.reader.funding(btc, FundingKind.ESTIMATE) == (estimate, mono_ns)
-    assert desk.reader.funding(btc, FundingKind.SETTLED) == (settled, mono_ns - 5)
-    liquidity = desk.reader.liquidity(btc)
-    assert isinstance(liquidity, Liquidity)
-    assert (liquidity.size_usd, liquidity.buy_px, liquidity.local_mono_ns) == (1000.0, 100.75, mono_ns)
-    assert math.isnan(liquidity.sell_px)
-    assert desk.reader.quote(btc) == Stale(-1)
-
-
-def test_slots_and_sockets_that_do_not_exist_are_our_fault(desk: Desk, btc: int) -> None:
-    for wrong in (
-        lambda: desk.writer.publish_mark(7, 1.0, 1.0, 1.0, 1.0, 0, 0),
-        lambda: desk.writer.prove_symbol(-1, 0),
-        lambda: desk.writer.assign_socket(btc, 64),
-        lambda: desk.writer.prove_socket(-1, 0),
-        lambda: desk.writer.publish_funding(btc, FundingRate(0.0, 1, 0, FundingKind.SETTLED, "x" * 87), 0),
-    ):
-        with pytest.raises(InvariantError):
-            wrong()
-    with pytest.raises(IndexError):
-        desk.publish(7)
-
-
-# Followers
-
-
-def test_a_follower_sees_every_quote_in_order(desk: Desk) -> None:
-    slots = [desk.writer.add(instrument(f"C{i}")) for i in range(3)]
-    desk.publish(slots[0], px=1.0)
-    follower = desk.reader.follow()
-    assert follower.poll(10) == []
-    for n in range(2, 12):
-        desk.publish(slots[n % 3], px=float(n))
-    got = follower.poll(4)
-    assert not isinstance(got, Lapped)
-    got = [*got, *follower.poll(100)]
-    assert [(slot, quote.bid_px) for slot, quote in got] == [(slots[n % 3], float(n)) for n in range(2, 12)]
-    assert follower.poll(100) == []
-
-
-def test_a_lapped_follower_is_told_exactly_how_many_it_missed(desk: Desk, btc: int) -> None:
-    follower = desk.reader.follow()
-    for n in range(64 + 37):
-        desk.publish(btc, px=float(n))
-    assert follower.poll(1000) == Lapped(37)
-    got = follower.poll(1000)
-    assert not isinstance(got, Lapped)
-    assert [quote.bid_px for _, quote in got] == [float(n) for n in range(37, 64 + 37)]
-
-
-def test_a_follower_just_in_time_misses_nothing(desk: Desk, btc: int) -> None:
-    follower = desk.reader.follow()
-    for n in range(64):
-        desk.publish(btc, px=float(n))
-    got = follower.poll(1000)
-    assert not isinstance(got, Lapped)
-    assert len(got) == 64
-
-
-def test_a_follower_goes_on_over_a_restart(desk: Desk, btc: int) -> None:
-    follower = desk.reader.follow()
-    desk.publish(btc, px=1.0)
-    desk.restart_writer()
-    desk.publish(btc, px=2.0)
-    got = follower.poll(10)
-    assert not isinstance(got, Lapped)
-    assert [quote.bid_px for _, quote in got] == [1.0, 2.0]
-
-
-def test_a_ring_must_be_a_power_of_two(run: RunDir) -> None:
-    with pytest.raises(ConfigError, match=r"books\.ring_records: 100 is not a power of two; use 128"):
-        BookWriter(run, VENUE, SimClock(), 8, 100)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import select
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from bookshm.decisions import DecisionReader, DecisionWriter
 from bookshm.run import RunDir
 from core.account import AccountSnapshot
 from core.clock import NS_PER_S, SystemClock
-from core.types import Down, Quote, Stale
+from core.types import Down, Lapped, Quote, Stale
 from tests.bookshm.conftest import Actor, Spawn, finish, line
 from tests.bookshm.samples import VENUE, decision, instrument, snapshot
 
@@ -43,7 +44,7 @@ def test_a_book_writer_killed_in_the_middle_leaves_nothing_torn(
     whole = 1.0 if where == "stamp" else 2.0  # beyond the line's stamp the second quote is out, only the ring lacks it
     assert (last.bid_px, last.ask_px, last.exch_ts_ns) == (whole, whole + 1, int(whole))
     got = follower.poll(10)
-    assert [quote.bid_px for _, quote in got if isinstance(quote, Quote)] == [1.0]
+    assert prices(got) == [1.0]
 
     successor = BookWriter(run, VENUE, clock, 8, 64)
     assert successor.add(instrument("BTC")) == 0
@@ -54,7 +55,7 @@ def test_a_book_writer_killed_in_the_middle_leaves_nothing_torn(
     assert isinstance(after, Quote)
     assert (after.bid_px, after.sequence) == (3.0, last.sequence + 1)
     got = follower.poll(10)
-    assert [quote.bid_px for _, quote in got if isinstance(quote, Quote)] == [3.0]
+    assert prices(got) == [3.0]
     successor.close()
 
 
@@ -74,7 +75,7 @@ def test_readers_go_on_when_a_killed_writer_returns(run: RunDir, spawn: Spawn, c
     assert isinstance(after, Quote)
     assert (after.bid_px, after.sequence) == (11.0, before.sequence + 2)
     assert (run.books / VENUE).stat().st_ino == inode
-    assert [quote.bid_px for _, quote in follower.poll(10) if isinstance(quote, Quote)] == [1.0, 2.0, 3.0, 10.0, 11.0]
+    assert prices(follower.poll(10)) == [1.0, 2.0, 3.0, 10.0, 11.0]
     assert reader.status()[3:] == (2, second.pid)
     assert finish(second) == 0
     assert reader.quote(0) == Down("writer stopped")
@@ -157,9 +158,13 @@ def test_a_killed_members_run_is_dead_and_its_lock_free(run_dir: Path, spawn: Sp
     run.leave()
 
 
-def until(condition: object, tries: int = 500) -> None:
+def prices(got: list[tuple[int, Quote]] | Lapped) -> list[float]:
+    assert not isinstance(got, Lapped)
+    return [quote.bid_px for _, quote in got]
+
+
+def until(condition: Callable[[], bool], tries: int = 500) -> None:
     """Poll a condition for at most 10 s."""
-    assert callable(condition)
     for _ in range(tries):
         if condition():
             return

@@ -14,7 +14,7 @@ from bookshm.run import RunDir
 from core.clock import NS_PER_MS, SimClock
 from core.errors import ConfigError, InvariantError
 from core.types import Down, Lapped
-from tests.bookshm.samples import decision, snapshot
+from tests.bookshm.samples import Intruder, decision, snapshot
 
 # Account
 
@@ -31,6 +31,18 @@ def test_the_account_is_read_as_written(run: RunDir) -> None:
         assert reader.stamp() == stamp
     writer.close()
     assert reader.read() == Down("executor: executor stopped")
+
+
+def test_a_page_overwritten_while_it_is_copied_is_read_again(run: RunDir) -> None:
+    writer = AccountPageWriter(run, 16)
+    writer.write(snapshot(1))
+    reader = AccountPageReader(run)
+    segment = reader._segment
+    assert segment is not None
+    intruder = Intruder(segment.view, lambda: [writer.write(snapshot(n)) for n in (2, 3)])
+    segment.view = intruder  # type: ignore[assignment]
+    assert reader.read() == snapshot(3)
+    writer.close()
 
 
 def test_an_unchanged_account_is_the_same_object(run: RunDir) -> None:
@@ -212,6 +224,20 @@ def test_a_follower_of_decisions_gets_all_or_an_exact_count(run: RunDir) -> None
     assert reader.poll(2) == [decision(8), decision(9)]
     assert len(reader.poll(100)) == 62
     assert reader.poll(10) == []
+    writer.close()
+
+
+def test_a_record_overwritten_while_it_is_copied_is_counted_as_missed(run: RunDir) -> None:
+    writer = DecisionWriter(run, "scalp", 64)
+    for n in range(1, 4):
+        writer.write(decision(n))
+    reader = DecisionReader(run, "scalp")
+    assert reader.poll(1) == [decision(1)]
+    ring = reader._follow
+    assert ring is not None
+    ring._view = Intruder(ring._view, lambda: [writer.write(decision(n)) for n in range(4, 70)])  # type: ignore[assignment]
+    assert reader.poll(10) == Lapped(4)
+    assert reader.poll(1) == [decision(6)]
     writer.close()
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from bookshm import run as run_module
 from bookshm.account_page import AccountPageWriter
 from bookshm.bell import Bell
 from bookshm.book import BookReader, BookWriter
@@ -187,6 +188,33 @@ def test_many_come_and_go_at_once(run_dir: Path, spawn: Spawn) -> None:
         assert len(origins) == 1
         assert [finish(member) for member in members] == [0, 0, 0, 0]
         assert not run_dir.exists()
+
+
+@pytest.mark.parametrize("somebody_else_is_faster", [False, True])
+def test_a_run_that_ends_between_the_look_and_the_lock_is_begun_anew(
+    run_dir: Path, clock: SystemClock, monkeypatch: pytest.MonkeyPatch, somebody_else_is_faster: bool
+) -> None:
+    """We hold the lock file of a directory that is gone; taking its lock must not count as owning the new one."""
+    last = RunDir.join(run_dir, 1.0, clock)
+    open_lock = run_module._open_lock
+    faster: list[RunDir] = []
+
+    def open_and_lose(path: Path) -> int:
+        fd = open_lock(path)
+        monkeypatch.setattr(run_module, "_open_lock", open_lock)
+        last.leave()
+        if somebody_else_is_faster:
+            faster.append(RunDir.join(run_dir, 1.0, clock))
+            (run_dir / "books" / "live").touch()
+        return fd
+
+    monkeypatch.setattr(run_module, "_open_lock", open_and_lose)
+    run = RunDir.join(run_dir, 1.0, clock)
+    assert RunDir.observe(run_dir).is_live()
+    assert [path.name for path in run.books.iterdir()] == ["live"] * len(faster)
+    for other in faster:
+        other.leave()
+    run.leave()
 
 
 def test_join_and_leave_race(run_dir: Path, spawn: Spawn) -> None:

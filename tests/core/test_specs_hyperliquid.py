@@ -119,8 +119,18 @@ def test_recorded_sample_of_2026() -> None:
     assert not rows["BTC"].delisted  # "isDelisted": null
 
 
-def test_recorded_catalogue_of_2023() -> None:
-    file = SHARED / "frames" / "hyperliquid-rest" / "get_info.yaml"
+@pytest.mark.parametrize(
+    "name",
+    [
+        "get_info.yaml",
+        "get_candles_snapshot.yaml",
+        "get_funding_history-1684811870000.yaml",
+        "get_funding_history-None.yaml",
+        "get_l2_snapshot.yaml",
+    ],
+)
+def test_recorded_catalogues_of_2023(name: str) -> None:
+    file = SHARED / "frames" / "hyperliquid-rest" / name
     if not file.exists():
         pytest.skip(f"no recordings: {file} is missing")
     recorded = re.search(r"string: '(.*?)'\n", file.read_text(), re.DOTALL)

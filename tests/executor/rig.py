@@ -25,6 +25,7 @@ from core.messages import (
     OrderDenied,
     PairState,
 )
+from core.numeric import from_float
 from core.types import Busy, Down, Instrument, MarkPrice, OrderStatus, Quote, QuoteFlag, ReadResult, Side, Venue
 from executor.admission import Admission
 from executor.commands import Commands
@@ -35,6 +36,7 @@ from executor.pairs import Pairs
 from executor.pricing import ioc_limit_ticks
 from executor.records import AnyRecord, EpochStarted, NonceBlock
 from executor.state import Key, OrderState, PairBook, State
+from executor.venues.base import TopOfBook
 from tests.executor.fake_gateway import FakeGateway
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -210,6 +212,11 @@ class Rig:
         upper = mid * (1 + gap_bps * 1e-4)
         self.books[LONG].quotes[symbol] = quote(mid - 0.5, mid + 0.5)
         self.books[SHORT].quotes[symbol] = quote(round(upper, 1) - 0.5, round(upper, 1) + 0.5)
+        for venue, gateway in self.gateways.items():
+            top = self.books[venue].quotes[symbol]
+            assert isinstance(top, Quote)
+            bid, ask = from_float(top.bid_px), from_float(top.ask_px)
+            gateway.tops[symbol] = TopOfBook(bid, ask, (bid + ask) / 2)
 
     def read_accounts(self) -> None:
         for venue, desk in self.engine.desks.items():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pathlib
+import random
 from decimal import Decimal
 from typing import Any
 
@@ -238,3 +239,27 @@ def test_recorded_clearinghouse_state() -> None:
     assert not strange
     assert (position.lots, position.leverage, position.mark_px) == (450_000, 10, Decimal(83926))
     assert rows.positions(state, {}) == ([], ["BTC"])
+
+
+def test_a_damaged_answer_never_raises_and_never_overstates() -> None:
+    rng = random.Random(9)
+    good = statuses({"filled": {"totalSz": "0.00100", "avgPx": "95000.5", "oid": 7}})
+    for _ in range(2000):
+        data = bytearray(good)
+        for _ in range(rng.randrange(1, 4)):
+            data[rng.randrange(len(data))] = rng.randrange(256)
+        outcome = answers.order_outcome(bytes(data), SENT)
+        if isinstance(outcome, Accepted):
+            assert 0 <= outcome.filled_lots <= SENT.lots
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999999", "0.0000001"])
+def test_numbers_that_are_none_are_unknown(number: str) -> None:
+    assert isinstance(
+        answers.order_outcome(statuses({"filled": {"totalSz": number, "avgPx": "1", "oid": 1}}), SENT), Unknown
+    )
+
+
+def test_nesting_without_end_is_unknown() -> None:
+    deep = b"[" * 200_000
+    assert isinstance(answers.order_outcome(deep, SENT), Unknown)

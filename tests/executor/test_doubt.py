@@ -88,7 +88,8 @@ def test_a_stated_end_never_lowers_what_fills_have_shown() -> None:
 
 
 def test_being_worked_on_is_no_end_for_an_ioc_but_resting_for_others() -> None:
-    assert rule(order(), found=stated(S.ACCEPTED, 0), fills_read_wire_ns=AFTER, excess_lots=0) is None
+    working = stated(S.ACCEPTED, 0)
+    assert rule(order(), found=working, asked_wire_ns=AFTER, fills_read_wire_ns=AFTER, excess_lots=0) is None
     assert rule(order(tif=TimeInForce.GTC), found=stated(S.ACCEPTED, 0)) == (S.ACCEPTED, 0, "lookup")
 
 
@@ -114,6 +115,7 @@ def test_the_position_has_the_last_word() -> None:
     assert rule(order(), **LATE, excess_lots=10) == (S.FILLED, 10, "position")
     assert rule(order(), **LATE, excess_lots=4) == (S.EXPIRED, 4, "position")
     assert rule(order(fill_lots=3), **LATE, excess_lots=4) == (S.EXPIRED, 7, "position")
+    assert rule(order(fill_lots=3), **LATE, excess_lots=10) == (S.FILLED, 10, "position")
     assert rule(order(side=Side.SELL), **LATE, excess_lots=-10) == (S.FILLED, 10, "position")
 
 

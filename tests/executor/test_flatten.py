@@ -347,6 +347,21 @@ async def test_a_foreign_position_that_nobody_has_adopted_yet_is_not_touched(ben
     assert [order.prepared.lots for order in bench.closes()] == [10]
 
 
+async def test_a_position_the_other_way_round_is_foreign(bench: Bench) -> None:
+    await bench.rig.open("0.01")
+    bench.long.position_lots["BTC"] = -7
+    report = await bench.flatten()
+    assert [(left.qty, left.why) for left in report.residual] == [(Decimal("-0.007"), "foreign")]
+    assert bench.closes() == []
+
+
+async def test_a_silent_venue_is_not_flat_though_our_books_hold_nothing_there(bench: Bench) -> None:
+    bench.long.reachable = False
+    report = await bench.flatten()
+    assert not report.flat
+    assert (report.residual, report.unreachable) == ((), (LONG,))
+
+
 async def test_dust_is_told_as_dust_after_the_venue_has_refused_it(bench: Bench) -> None:
     await bench.rig.open("0.01")
     bench.long.default = Plan(answer=Answer.REJECT, code=RejectCode.MIN_NOTIONAL)

@@ -150,8 +150,8 @@ async def test_reduce_only_is_shrunk_never_flips(station: Station) -> None:
     found = await station.gateway.lookup(request.instrument, request.client_order_id)
     assert isinstance(found, VenueOrder)
     assert found.filled_lots == opened.lots  # by its fills: the remaining size alone would claim three times as much
-    await eventually(lambda: station.orders(request.client_order_id))
-    assert max(o.filled_lots for o in station.orders(request.client_order_id)) <= opened.lots
+    await eventually(lambda: sum(f.lots for f in station.fills(request.client_order_id)) == opened.lots)
+    assert all(o.filled_lots <= opened.lots for o in station.orders(request.client_order_id))
 
 
 @pytest.mark.parametrize(

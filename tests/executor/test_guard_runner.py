@@ -11,9 +11,9 @@ import msgspec
 import pytest
 
 from core.messages import PairStatus
-from core.types import Down, MarkPrice, Position, TradingState
+from core.types import Down, MarkPrice, Position, ReadResult, TradingState
 from executor.guard_runner import GuardRunner
-from executor.state import PairBook
+from executor.state import Key, PairBook
 from tests.executor.rig import LONG, SHORT, Rig, settle
 
 
@@ -180,7 +180,16 @@ async def test_a_pair_that_is_opening_or_closing_is_left_alone(bench: Bench) -> 
 async def test_turns_are_paced(bench: Bench) -> None:
     await bench.rig.open("0.01")
     bench.say("97000")
+    asked, quote = 0, bench.rig.engine.quote
+
+    def counted(key: Key) -> ReadResult:
+        nonlocal asked
+        asked += 1
+        return quote(key)
+
+    bench.rig.engine.quote = counted  # type: ignore[method-assign]
     for _ in range(200):
         bench.rig.pass_ms(1)
         bench.runner.turn()
     assert bench.rig.meter.count("guard_fired") == 0, "a storm of turns must not count as confirmation"
+    assert asked == 2, "one evaluation of one pair"

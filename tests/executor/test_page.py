@@ -12,7 +12,7 @@ from core.account import AccountSnapshot, PairView, PositionView, decode_snapsho
 from core.clock import NS_PER_S
 from core.messages import PairStatus
 from core.types import Down, OrderStatus, Position, Side, TradingState
-from executor.page import snapshot, unhedged, venue_status
+from executor.page import Finished, snapshot, unhedged, venue_status
 from tests.executor.fake_gateway import Answer, Plan, Told
 from tests.executor.rig import LONG, SHORT, Rig, settle
 
@@ -69,11 +69,43 @@ async def test_an_open_pair_with_its_legs_and_money(rig: Rig) -> None:
     assert long.flags == short.flags == ()
     assert long.venue_qty is None, "not read yet is not zero"
     rig.engine.desks[LONG].note_positions(
-        [Position(venue=LONG, symbol="BTC", lots=9, avg_entry_px=D(1), mark_px=D(100_000), liquidation_px=D(80_000))], 1
+        [Position(venue=LONG, symbol="BTC", lots=9, avg_entry_px=D(1), mark_px=D(100_000), liquidation_px=D(80_000))],
+        rig.clock.mono_ns() + 1,
     )
     long = position(snapshot(rig.engine), LONG)
     assert long.venue_qty == D("0.009")
     assert long.move_to_liq_pct == pytest.approx(20.0)
+
+
+async def test_what_the_venue_said_before_our_last_move_is_not_shown(rig: Rig) -> None:
+    desk = rig.engine.desks[LONG]
+    pair = await rig.open("0.01")
+    rig.pass_ms(1)
+    stated = Position(venue=LONG, symbol="BTC", lots=10, avg_entry_px=D(1))
+    desk.note_positions([stated], rig.clock.mono_ns())
+    assert position(snapshot(rig.engine), LONG).venue_qty == D("0.010")
+    rig.pass_ms(1)
+    await rig.close(pair)
+    assert position(snapshot(rig.engine), LONG).venue_qty is None
+    rig.pass_ms(1)
+    desk.note_positions([], rig.clock.mono_ns())
+    assert position(snapshot(rig.engine), LONG).venue_qty == D(0)
+
+
+async def test_remembered_views_are_the_same_as_fresh_ones(rig: Rig) -> None:
+    memory: Finished = {}
+    pair = await rig.open("0.01")
+    assert snapshot(rig.engine, memory).pairs == snapshot(rig.engine).pairs
+    assert memory == {}
+    await rig.close(pair)
+    assert snapshot(rig.engine, memory).pairs == snapshot(rig.engine).pairs
+    assert list(memory) == [pair.pair_id]
+    late = rig.orders(pair)[0].client_order_id
+    rig.gateways[LONG].late_fill(late, 2)
+    await settle()
+    assert snapshot(rig.engine, memory).pairs == snapshot(rig.engine).pairs
+    await rig.until_final(pair)
+    assert snapshot(rig.engine, memory).pairs == snapshot(rig.engine).pairs
 
 
 async def test_a_naked_leg_is_seen_with_its_notional_and_age(rig: Rig) -> None:

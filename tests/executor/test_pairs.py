@@ -11,6 +11,7 @@ from core.messages import PairStatus
 from core.types import OrderStatus, Side, Stale
 from executor.outcome import RejectCode
 from executor.records import UnhedgedMeasured
+from executor.venues.base import TopOfBook
 from tests.executor.fake_gateway import Answer, Plan, Told
 from tests.executor.rig import LONG, SHORT, Rig, settle
 
@@ -251,8 +252,6 @@ async def test_neither_leg_is_closed_while_the_other_cannot_be(rig: Rig) -> None
 
 
 async def test_a_close_without_usable_quotes_prices_itself_from_the_venues_own_book(rig: Rig) -> None:
-    from executor.venues.base import TopOfBook
-
     pair = await rig.open("0.01")
     for venue, gateway in rig.gateways.items():
         rig.books[venue].quotes["BTC"] = Stale(10**9)

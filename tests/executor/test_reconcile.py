@@ -8,12 +8,14 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from core.clock import NS_PER_MS, NS_PER_S
 from core.errors import VenueError
 from core.messages import PairStatus
 from core.types import OrderStatus, Position, Side, TimeInForce, Venue
+from executor.differences import CONFIRM_NS, Differences, Judgement
 from executor.orders import Draft
 from executor.reconcile import FULL_EVERY, Reconciler
 from executor.records import FillRecorded
@@ -138,10 +140,10 @@ async def test_a_burned_nonce_settles_it_long_before_the_bound(bench: Bench) -> 
 async def test_a_refused_burn_means_that_it_got_in(bench: Bench) -> None:
     bench.short.plans.append(LOST)
     pair = await bench.rig.open("0.01")
-    bench.short.lookups.append(NOT_YET)
+    bench.short.lookups.extend([NOT_YET] * 3)
     bench.short.burns = False
     bench.short.silent_fills = True
-    await bench.turns(2, 100.0, SHORT)
+    await bench.turns(12, 300.0, SHORT)
     assert len(bench.short.burned) == 1
     assert [source for _, source, _ in bench.resolved] == ["lookup"]
     assert status(pair) is PairStatus.OPEN
@@ -195,9 +197,11 @@ async def test_an_unreachable_venue_is_paged_after_the_bound_and_resolves_when_i
 async def test_a_silent_ioc_that_was_only_acknowledged_is_asked_for(bench: Bench) -> None:
     bench.long.plans.append(Plan(answer=Answer.ACK, told=Told.NEVER))
     bench.long._sink = None  # the stream is away: neither fills nor order updates
+    bench.long.silent_fills = True
     pair = await bench.rig.open("0.01")
     (order,) = [o for o in bench.rig.orders(pair) if o.prepared.venue == LONG]
     assert status(order) is OrderStatus.ACCEPTED
+    bench.long.extra_orders.append(listed(order.client_order_id))  # even while the venue lists it
     await bench.turns(3, 500.0)
     assert bench.long.looked_up == 0, "not yet silent for long enough"
     await bench.turns(3, 500.0)
@@ -239,6 +243,13 @@ async def test_a_position_the_journal_does_not_know_is_frozen_and_nothing_is_clo
     await bench.turns(30)
     assert BTC not in bench.rig.state.frozen
     assert not bench.rig.state.positions[BTC].foreign
+
+
+async def test_a_position_in_a_contract_that_nobody_lists_is_told_and_breaks_nothing(bench: Bench) -> None:
+    bench.long.positions_said = {"DOGE": 5}
+    await bench.turns(10)
+    assert bench.events("position_without_contract")
+    assert (LONG, "DOGE") not in bench.rig.state.positions
 
 
 async def test_an_account_without_foreign_positions_raises_no_alarm(bench: Bench) -> None:
@@ -346,6 +357,37 @@ async def test_a_fill_during_the_reading_makes_it_worthless(bench: Bench) -> Non
     assert bench.events("position_smaller") == []
     assert bench.events("foreign_position") == []
     bench.rig.check()
+
+
+async def test_a_venue_that_lags_behind_its_own_fills_is_not_believed(bench: Bench) -> None:
+    """The fill comes during the reading, and the next reading still shows the position before it."""
+    pair = await bench.rig.open("0.01")
+    reads = 0
+
+    async def lagging() -> list[Position]:
+        nonlocal reads
+        reads += 1
+        if reads == 1:
+            await bench.rig.close(pair)
+        held = [Position(venue=LONG, symbol="BTC", lots=10, avg_entry_px=Decimal(100_000))]
+        return held if reads <= 2 else []
+
+    bench.long.positions = lagging  # type: ignore[method-assign]
+    for _ in range(4):
+        bench.rig.pass_ms(500)
+        await bench.reconciler.read(LONG, full=False)
+    assert bench.events("foreign_position") == []
+    bench.rig.check()
+
+
+def test_a_difference_counts_when_its_sightings_lie_apart() -> None:
+    differences = Differences()
+    assert differences.judge(BTC, 7, 10, 0, quiet=True) is Judgement.PENDING
+    assert differences.judge(BTC, 7, 10, CONFIRM_NS - 1, quiet=True) is Judgement.PENDING
+    assert differences.pending
+    assert differences.judge(BTC, 7, 10, CONFIRM_NS, quiet=True) is Judgement.DIFFERS
+    assert differences.judge(BTC, 10, 10, CONFIRM_NS, quiet=True) is Judgement.AGREES
+    assert not differences.pending
 
 
 # ---- resting orders -------------------------------------------------------------------------------------------------
@@ -491,6 +533,15 @@ async def test_a_blind_venue_is_warned_about_then_paged_once_and_said_to_be_well
     assert len(bench.events("venue_readable")) == 1
 
 
+async def test_a_venue_that_was_never_read_is_blind_from_the_start_on_and_not_before(bench: Bench) -> None:
+    bench.rig.engine.desks[LONG].balance_mono_ns = 0
+    bench.long.reachable = False
+    await bench.turns(29, 1000.0)
+    assert bench.events("venue_blind") == bench.events("venue_blind_page") == []
+    await bench.turns(100, 1000.0)
+    assert len(bench.events("venue_blind")) == len(bench.events("venue_blind_page")) == 1
+
+
 async def test_a_clock_that_is_off_is_said_once(bench: Bench) -> None:
     bench.long.clock_offset_ns = 1000 * NS_PER_MS
     await bench.turns(3)
@@ -548,6 +599,14 @@ async def test_leverage_that_does_not_stick_or_cannot_be_read_stays_unverified(b
     bench.short.leverage = fails  # type: ignore[method-assign]
     await bench.reconciler.recover(SHORT)
     assert bench.rig.engine.desks[SHORT].leverage == {}
+
+
+async def test_leverage_of_delisted_contracts_is_nobodys_business(bench: Bench) -> None:
+    contracts = bench.long.instruments()
+    contracts["ETH"] = msgspec.structs.replace(contracts["ETH"], delisted=True)
+    bench.rig.engine.desks[LONG].leverage.clear()
+    await bench.reconciler.recover(LONG)
+    assert bench.rig.engine.desks[LONG].leverage == {"BTC": 3}
 
 
 async def test_leverage_that_a_position_states_is_believed(bench: Bench) -> None:

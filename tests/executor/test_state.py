@@ -12,7 +12,7 @@ import pytest
 from core.errors import ConfigError, InvariantError
 from core.ids import CommandId
 from core.messages import PairStatus
-from core.types import OrderStatus, Side
+from core.types import OrderStatus, Side, Stale
 from executor.image import decode_state, encode_state
 from executor.orders import Verdict
 from executor.outcome import RejectCode
@@ -22,7 +22,7 @@ from executor.venues.base import VenueOrder
 from tests.executor.fake_gateway import Answer, Plan, Told
 from tests.executor.rig import LONG, SHORT, Rig, settle
 
-SEEDS = range(25)
+SEEDS = range(40)
 
 
 async def wander(rig: Rig, rng: random.Random, steps: int) -> None:
@@ -51,6 +51,10 @@ async def wander(rig: Rig, rng: random.Random, steps: int) -> None:
             rig.resolve()
         elif choice < 0.80:
             rig.boot(rig.journal.replayed())
+        elif choice < 0.90:
+            rig.market(rng.uniform(95_000, 105_000), rng.choice([-40.0, 0.0, 20.0, 60.0]), rng.choice(["BTC", "ETH"]))
+        elif choice < 0.95:
+            rig.books[rng.choice([LONG, SHORT])].quotes["BTC"] = Stale(10**9)
         for _ in range(rng.randint(1, 4)):
             await rig.turn(rng.choice([60.0, 300.0, 1500.0]))
         await settle()
@@ -60,6 +64,8 @@ async def calm(rig: Rig) -> None:
     """The venues behave again, everything is told and resolved, and time passes."""
     for gateway in rig.gateways.values():
         gateway.default = Plan()
+    for symbol in ("BTC", "ETH"):
+        rig.market(100_000.0, 0.0, symbol)
     for _ in range(60):
         rig.resolve()
         for order in list(rig.state.orders.values()):

@@ -28,6 +28,9 @@ class Double:
         self.received: list[list[dict[str, Any]]] = []
         self.sockets: set[web.WebSocketResponse] = set()
         self.bid = 100.0
+        self.meta = b"<html>not yet</html>"
+        self.history_status = 200
+        self.reads: list[str] = []
         self._runner: web.AppRunner | None = None
         self.port = 0
 
@@ -38,6 +41,7 @@ class Double:
     async def start(self) -> None:
         app = web.Application()
         app.router.add_get("/ws", self._serve)
+        app.router.add_post("/info", self._info)
         self._runner = web.AppRunner(app, shutdown_timeout=0.1)
         await self._runner.setup()
         site = web.TCPSite(self._runner, "127.0.0.1", self.port)
@@ -60,6 +64,17 @@ class Double:
     async def say(self, text: str) -> None:
         for ws in list(self.sockets):
             await ws.send_str(text)
+
+    async def _info(self, request: web.Request) -> web.StreamResponse:
+        asked = await request.json()
+        self.reads.append(asked["type"])
+        if asked["type"] == "meta":
+            return web.Response(body=self.meta)
+        rows = [
+            {"coin": asked["coin"], "fundingRate": rate, "time": 1_790_352_000_015 + 3_600_000 * hour}
+            for hour, rate in enumerate(("0.0000125", "0.00002"))
+        ]
+        return web.json_response(rows, status=self.history_status, headers={"Retry-After": "1"})
 
     async def _serve(self, request: web.Request) -> web.StreamResponse:
         if self.mood is Mood.REFUSE:

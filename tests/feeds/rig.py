@@ -42,7 +42,9 @@ class Rig:
         self.meters = Meters(self.page, venue)
         self.bells: list[Callable[[], None]] = []
         self.log = Log("test", clock, "debug", self.lines.append)
-        self.publisher = Publisher(self.book, settings, clock, self.meters, self.bells.append, whole_intervals)
+        self.publisher = Publisher(
+            self.book, settings, clock, self.meters, self.log, self.bells.append, whole_intervals
+        )
         self.left_out = self.publisher.install([instrument(symbol) for symbol in symbols])
         self.publisher.assign(0, symbols)
         self.reader = BookReader(self.run, venue, clock, 500_000_000, 3_000_000_000)

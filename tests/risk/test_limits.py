@@ -291,6 +291,10 @@ def test_each_cap_shrinks_the_pair_and_says_by_what() -> None:
         assert result.qty == Decimal("0.010"), name
 
 
+def test_usd_bounds_are_measured_at_the_dearer_leg() -> None:
+    assert allowed(run(opening(), max_order_usd=100.5)).qty == Decimal("0.009")
+
+
 def test_a_strategy_without_a_bound_of_its_own_gets_nothing() -> None:
     assert denied(run(opening(strategy="stranger"))) is DenyReason.LIMIT_STRATEGY
 

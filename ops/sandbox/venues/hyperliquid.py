@@ -2,6 +2,11 @@
 
 Written from docs/venues/hyperliquid.md alone. It is a testnet to its clients: L1 signatures carry source "b". Not
 simulated: trigger orders, TWAPs, spot and HIP-3 markets, vaults, sub-accounts, staking, the request budget per IP.
+
+Where the page is unsure, this venue decides, and nobody should rely on it elsewhere: a cloid may be used twice (the
+latest order answers to it); orderUpdates has no initial snapshot; an expired action answers "Action already expired";
+a partially filled IOC order ends `canceled` in orderUpdates and `filled` in the answer; a GTC order that was partly
+filled at once answers `resting`; a modification whose new order is refused leaves the old one cancelled.
 """
 
 from __future__ import annotations

@@ -81,6 +81,7 @@ class Small:
         exempt: MinNotionalExempt = MinNotionalExempt.WHOLE_CLOSE,
         log: tuple[Transaction, ...] = (),
         clock: SimClock | None = None,
+        mid: float | None = 100.0,  # None = no market step yet: a restored world as it was left
     ) -> None:
         self.clock = clock or SimClock(wire_ns=497_223 * HOUR_NS + 60 * 10**9)
         self.transactions: list[Transaction] = []
@@ -92,7 +93,8 @@ class Small:
         self.exchange = Exchange("test", terms, self.clock, lambda symbol, hour: RATE, self._store)
         self.exchange.restore(log)
         self.exchange.attach(self.memory)
-        self.quote(100.0)
+        if mid is not None:
+            self.quote(mid)
         self.quote(0.001, symbol="DEF")
         for address in (ALICE, BOB):
             self.exchange.open_account(address, D(10_000), [AGENT] if address == ALICE else [])

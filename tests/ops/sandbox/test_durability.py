@@ -8,6 +8,7 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 from eth_account import Account
 from hyperliquid.exchange import Exchange
@@ -120,6 +121,15 @@ def test_an_exchange_is_rebuilt_from_its_log_and_from_a_snapshot(through: str) -
     new.quote(98.5)  # the resting order at 99 rests again, so the market reaches it
     assert new.held() == 7
     assert new.cash() != D(10_000)
+
+
+@pytest.mark.parametrize("how", ["position", "order"])
+def test_books_in_a_contract_that_is_no_longer_listed_are_not_forgotten_silently(how: str) -> None:
+    old = Small()
+    (old.buy if how == "position" else old.sell)("1", "100.01", TimeInForce.GTC)
+    log = msgspec.json.decode(msgspec.json.encode(old.transactions).replace(b'"ABC"', b'"XYZ"'), type=list[Transaction])
+    with pytest.raises(ConfigError, match=r"sandbox\.symbols: the books of test hold XYZ"):
+        Small(log=tuple(log))
 
 
 @pytest.fixture

@@ -182,3 +182,20 @@ def test_answers_come_after_the_log_and_in_order() -> None:
     assert order_seen_with == [before + 1]
     kinds = [kind for kind, _ in small.memory.heard[-4:]]
     assert kinds == ["fill", "trade", "account", "book"]
+
+
+def test_a_large_resting_order_is_eaten_touch_by_touch_and_the_book_never_crosses() -> None:
+    small = Small()
+    order = small.buy("25", "99.90", GTC).order
+    for filled in (D("10.02"), D("20.04")):
+        small.quote(99.80)
+        assert order.filled == filled
+        top = small.exchange.top("ABC")
+        assert top.bid is not None
+        assert top.ask is not None
+        assert (top.bid.px, top.ask.px) == (D("99.90"), D("99.91"))
+    small.quote(99.80)
+    assert order.state is OrderState.FILLED
+    ask = small.exchange.top("ABC").ask
+    assert ask is not None
+    assert ask.px == D("99.81")

@@ -1,0 +1,378 @@
+"""Aster: order entry over warm REST connections (the venue offers nothing faster), private stream by listen key.
+
+    order   POST /fapi/v3/order, form body signed as sent, newOrderRespType=RESULT: an IOC answers with its final state
+    cancel  DELETE /fapi/v3/order by order id or client id
+    stream  POST listenKey -> <ws_url>/ws/<key>; the key is extended every 30 min and made anew with each connection
+
+Everything about the account is signed, reads included, and takes its nonce from the one source of the agent. The order
+answer carries no fee: fills come from the stream and userTrades. Orders have no expiry on the wire; what bounds doubt
+is the nonce window of 60 s (docs/venues/aster.md 6). Account mode: one-way, single-asset, cross margin.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from decimal import Decimal
+
+from core.clock import NS_PER_S, NS_PER_US
+from core.errors import Malformed, VenueError
+from core.numeric import plain
+from core.types import Balance, Fill, Instrument, Position, Side, TimeInForce, Venue
+from executor.http_lane import HttpLane, HttpRequest
+from executor.http_reply import HttpReply
+from executor.nonces import BLOCK_NS
+from executor.outcome import Accepted, Outcome, Unknown, Unsent
+from executor.signing.aster import Signer
+from executor.throttle import Throttle
+from executor.venues import _aster_answers as answers
+from executor.venues import _aster_rows as rows
+from executor.venues._aster_reads import FORM, NONCE_WINDOW_NS, SETTLE_NS, TIME_REQUEST, Reads, pause_of
+from executor.venues._aster_stream import PrivateStream
+from executor.venues._memory import OrderMemory
+from executor.venues._skew import ClockSkew
+from executor.venues.base import (
+    CancelRequest,
+    Equipment,
+    EventSink,
+    FeeRates,
+    FundingPayment,
+    NotFound,
+    OrderRequest,
+    Prepared,
+    TopOfBook,
+    VenueOrder,
+)
+from executor.ws_lane import WsLane
+
+MAX_SKEW_NS = NS_PER_S
+NONCE_UNIT_NS = NS_PER_US
+READ_CONNECTIONS = 3
+ORDER_CONNECTIONS = 4
+MEASURE_S = 30.0
+EXTEND_KEY_S = 30 * 60.0
+MAX_CONNECTION_AGE_S = 23 * 3600.0
+BURN_LOOKUPS_S = (0.0, 2.0)
+ORDER, CANCEL = "order", "cancel"
+ORDER_PATH = "/fapi/v3/order"
+TIF_WIRE = {TimeInForce.GTC: "GTC", TimeInForce.IOC: "IOC", TimeInForce.POST_ONLY: "GTX"}
+
+_REHEARSAL = OrderRequest(
+    client_order_id="0" * 32,
+    instrument=Instrument(
+        venue=Venue("aster"), symbol="BTC", venue_symbol="BTCUSDT", tick_size=Decimal("0.1"), lot_size=Decimal("0.001")
+    ),
+    side=Side.BUY,
+    lots=1,
+    limit_ticks=1,
+    time_in_force=TimeInForce.IOC,
+    reduce_only=True,
+    expires_wire_ns=1,
+)
+
+
+class Gateway:
+    """See `executor.venues.base.OrderGateway`."""
+
+    def __init__(self, equipment: Equipment) -> None:
+        settings, ring = equipment.settings, equipment.keyring
+        self.venue = equipment.venue
+        self._clock = equipment.clock
+        self._log = equipment.log
+        self._symbols = equipment.symbols
+        user = ring.address("ASTER_USER_ADDRESS")
+        self._signer = Signer(ring.secret("ASTER_PRIVATE_KEY").reveal(), user=user, mainnet=not settings.testnet)
+        self.account_id = user.lower()
+        self.signer_id = self._signer.address.lower()
+        self.nonces = equipment.nonces(self.signer_id, NONCE_UNIT_NS)
+        self._timeout_s = settings.request_timeout_ms / 1000
+        self._throttle = Throttle(settings.requests_per_min, settings.reserve_ratio, equipment.clock)
+        self._skew = ClockSkew(MAX_SKEW_NS)
+        self._memory = OrderMemory()
+        self._by_symbol: dict[str, Instrument] = {}
+        self._listed: dict[str, Instrument] = {}
+        self._fees = FeeRates(0.0, 0.0)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._read_lane = self._http(equipment, READ_CONNECTIONS)
+        self._order_lane = self._http(equipment, ORDER_CONNECTIONS)
+        self._reads = Reads(
+            self._read_lane,
+            self._throttle,
+            self._signer,
+            self.nonces,
+            self._memory,
+            self._skew,
+            lambda: self._listed,
+            lambda: self._fees,
+            self._symbols,
+            self._clock,
+            self._log,
+        )
+        self._ws_url = settings.ws_url.rstrip("/")
+        self._lane = WsLane(
+            self._stream_url,
+            timeout_s=self._timeout_s,
+            clock=self._clock,
+            rng=equipment.rng,
+            log=self._log,
+            on_up=self._on_up,
+            on_frame=self._on_frame,
+            on_down=self._on_down,
+            max_age_s=MAX_CONNECTION_AGE_S,
+        )
+        self._stream: PrivateStream | None = None
+
+    # ---- life -----------------------------------------------------------------------------------------------------
+
+    async def start(self, sink: EventSink) -> None:
+        if self.signer_id == self.account_id:
+            self._log.warning("signing_with_main_wallet", venue=self.venue, advice="create an API wallet and use that")
+        self._stream = PrivateStream(
+            self._memory,
+            lambda: self._listed,
+            lambda: self._fees,
+            self._reads.funding_since,
+            self._clock.calendar_ns,
+            sink,
+            self._log,
+        )
+        try:
+            await self._read_lane.start()
+            await self._reads.measure_clock()
+            await self._reads.require_known_mode()
+            await self.refresh()
+            await self._order_lane.start()
+            await self._lane.start()
+        except VenueError:
+            await self.close()
+            raise
+        self._spawn(self._measure())
+        self._spawn(self._extend_key())
+
+    async def close(self) -> None:
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._lane.close()
+        if self._stream is not None:
+            await self._stream.close()
+        await self._order_lane.close()
+        await self._read_lane.close()
+
+    def instruments(self) -> dict[str, Instrument]:
+        return self._by_symbol
+
+    async def refresh(self) -> None:
+        """Own fees are per symbol; the rate of the first symbol of this run stands for all."""
+        found = await self._reads.instruments()
+        chosen = [each for each in found if not self._symbols or each.symbol in self._symbols] or found
+        self._fees = await self._reads.fees(chosen[0].venue_symbol)
+        self._by_symbol = {each.symbol: each for each in found}
+        self._listed = {each.venue_symbol: each for each in found}
+
+    # ---- state ----------------------------------------------------------------------------------------------------
+
+    @property
+    def fees(self) -> FeeRates:
+        return self._fees
+
+    @property
+    def clock_offset_ns(self) -> int:
+        return self._skew.offset_ns
+
+    @property
+    def rate_budget_ratio(self) -> float:
+        return self._throttle.ratio
+
+    @property
+    def entry_ready(self) -> bool:
+        return self._order_lane.warm
+
+    def may_send(self, priority: bool) -> bool:
+        return self._throttle.admits(priority=priority)
+
+    # ---- orders ---------------------------------------------------------------------------------------------------
+
+    def prepare(self, request: OrderRequest, nonce: int) -> Prepared:
+        self._memory.note(request, nonce, self._clock.wire_ns())
+        return Prepared(
+            client_order_id=request.client_order_id, nonce=nonce, payload=self._sign(request, nonce), handle=ORDER
+        )
+
+    def prepare_cancel(self, request: CancelRequest, nonce: int) -> Prepared:
+        if request.venue_order_id:
+            by = ("orderId", request.venue_order_id)
+        else:
+            by = ("origClientOrderId", request.client_order_id)
+        body = self._signer.signed((("symbol", request.instrument.venue_symbol), by), nonce)
+        return Prepared(client_order_id=request.client_order_id, nonce=nonce, payload=body, handle=CANCEL)
+
+    def submit(self, prepared: Prepared) -> asyncio.Future[Outcome]:
+        outcome: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        refusal = self._skew.refusal or ("" if self._throttle.take(priority=True) else "our request budget is used up")
+        if refusal:
+            outcome.set_result(Unsent(detail=refusal))
+            return outcome
+
+        def answered(future: asyncio.Future[HttpReply | Unsent | Unknown]) -> None:
+            if not outcome.done():
+                outcome.set_result(self._outcome(prepared, future.result()))
+
+        method = "DELETE" if prepared.handle == CANCEL else "POST"
+        self._order_lane.send(HttpRequest(method, ORDER_PATH, prepared.payload, FORM)).add_done_callback(answered)
+        return outcome
+
+    def rehearse(self) -> None:
+        """Signs an order with a nonce of 1970; it is thrown away."""
+        self._sign(_REHEARSAL, 1)
+
+    def burn_nonce(self, nonce: int) -> asyncio.Future[bool]:
+        """The venue calls its noop best effort, so taking it proves nothing by itself: the order must also be unknown to
+        the venue right after it and once more two seconds later. Only orders of this process can be burned."""
+        taken: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._spawn(self._burn(nonce, taken))
+        return taken
+
+    def unknown_bound_ns(self, request: OrderRequest) -> int:
+        """The nonce leaves the venue's window; a restarted source may have signed with one up to a block ahead."""
+        sent = self._memory.sent(request.client_order_id)
+        if sent is not None:
+            return sent.nonce * NONCE_UNIT_NS + NONCE_WINDOW_NS + SETTLE_NS
+        return request.expires_wire_ns + BLOCK_NS + SETTLE_NS
+
+    async def set_leverage(self, instrument: Instrument, leverage: int, nonce: int) -> None:
+        """Sets cross margin too where the symbol is isolated: all margin figures here mean cross."""
+        symbol = ("symbol", instrument.venue_symbol)
+        if (await self._reads.leverage(instrument)).marginType != "cross":
+            await self._reads.act("POST", "/fapi/v3/marginType", (symbol, ("marginType", "CROSSED")))
+        data = await self._reads.act("POST", "/fapi/v3/leverage", (symbol, ("leverage", str(leverage))), nonce)
+        confirmed = rows.decode(data, rows.LeverageRow, "leverage").leverage
+        if confirmed != leverage:
+            raise Malformed(f"aster leverage of {instrument.venue_symbol}: asked {leverage}, confirmed {confirmed}")
+
+    # ---- reads ----------------------------------------------------------------------------------------------------
+
+    async def lookup(self, instrument: Instrument, client_order_id: str) -> VenueOrder | NotFound:
+        return await self._reads.lookup(instrument, client_order_id)
+
+    async def open_orders(self) -> list[VenueOrder]:
+        return await self._reads.open_orders()
+
+    async def positions(self) -> list[Position]:
+        return await self._reads.positions()
+
+    async def balance(self) -> Balance:
+        return await self._reads.balance()
+
+    async def fills_since(self, since_wire_ns: int) -> list[Fill]:
+        return await self._reads.fills_since(since_wire_ns)
+
+    async def funding_since(self, since_wire_ns: int) -> list[FundingPayment]:
+        return await self._reads.funding_since(since_wire_ns)
+
+    async def top_of_book(self, instrument: Instrument) -> TopOfBook:
+        return await self._reads.top_of_book(instrument)
+
+    async def leverage(self, instrument: Instrument) -> int:
+        return (await self._reads.leverage(instrument)).leverage
+
+    # ---- private --------------------------------------------------------------------------------------------------
+
+    def _sign(self, request: OrderRequest, nonce: int) -> bytes:
+        instrument = request.instrument
+        params = [
+            ("symbol", instrument.venue_symbol),
+            ("side", "BUY" if request.side is Side.BUY else "SELL"),
+            ("type", "LIMIT"),
+            ("timeInForce", TIF_WIRE[request.time_in_force]),
+            ("quantity", plain(request.lots * instrument.lot_size)),
+            ("price", plain(instrument.ticks_to_px(request.limit_ticks))),
+        ]
+        if request.reduce_only:
+            params.append(("reduceOnly", "true"))
+        params += [("newClientOrderId", request.client_order_id), ("newOrderRespType", "RESULT")]
+        return self._signer.signed(params, nonce)
+
+    def _outcome(self, prepared: Prepared, result: HttpReply | Unsent | Unknown) -> Outcome:
+        order = self._memory.sent(prepared.client_order_id)
+        if prepared.handle == CANCEL:
+            return answers.cancel_outcome(result, order)
+        if order is None:
+            return Unknown(detail="the order is no longer remembered")
+        outcome = answers.order_outcome(result, order)
+        if isinstance(outcome, Accepted):
+            self._memory.bind(outcome.venue_order_id, prepared.client_order_id)
+        return outcome
+
+    async def _burn(self, nonce: int, taken: asyncio.Future[bool]) -> None:
+        sent = self._memory.sent_with(nonce)
+        result = False
+        try:
+            if sent is not None:
+                await self._reads.act("POST", "/fapi/v3/noop", (), nonce)
+                found: list[VenueOrder | NotFound] = []
+                for pause_s in BURN_LOOKUPS_S:
+                    await asyncio.sleep(pause_s)
+                    found.append(await self._reads.lookup(sent.instrument, sent.client_order_id))
+                result = all(isinstance(each, NotFound) for each in found)
+        except VenueError as error:
+            self._log.info("nonce_not_burned", venue=self.venue, detail=str(error))
+        finally:
+            if not taken.done():
+                taken.set_result(result)
+
+    async def _stream_url(self) -> str:
+        return f"{self._ws_url}/ws/{await self._reads.listen_key()}"
+
+    def _on_up(self) -> None:
+        if self._stream is not None:
+            self._stream.on_up()
+
+    def _on_frame(self, data: bytes) -> None:
+        if self._stream is not None and not self._stream.on_frame(data):
+            self._lane.reset("the listen key has expired")
+
+    def _on_down(self, reason: str) -> None:
+        if self._stream is not None:
+            self._stream.on_down(reason, self._lane.heard_wire_ns)
+
+    def _on_reply(self, reply: HttpReply) -> None:
+        self._skew.note_date(reply.date_ns, self._clock.wire_ns())
+        if reply.status in answers.RATE_STATUSES:
+            self._throttle.drain(pause_of(reply))
+
+    def _http(self, equipment: Equipment, size: int) -> HttpLane:
+        return HttpLane(
+            equipment.settings.rest_url,
+            size=size,
+            timeout_s=self._timeout_s,
+            clock=self._clock,
+            rng=equipment.rng,
+            log=self._log,
+            keep_alive=TIME_REQUEST,
+            on_reply=self._on_reply,
+        )
+
+    def _spawn(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _measure(self) -> None:
+        """Keep the clock offset current; a venue that does not answer is reconciliation's to report."""
+        while True:
+            await asyncio.sleep(MEASURE_S)
+            try:
+                await self._reads.measure_clock()
+            except VenueError as error:
+                self._log.warning("clock_not_measured", venue=self.venue, detail=str(error))
+
+    async def _extend_key(self) -> None:
+        """A key that cannot be extended is made anew with a fresh connection."""
+        while True:
+            await asyncio.sleep(EXTEND_KEY_S)
+            try:
+                await self._reads.extend_listen_key()
+            except VenueError as error:
+                self._log.warning("listen_key_not_extended", venue=self.venue, detail=str(error))
+                self._lane.reset("the listen key could not be extended")

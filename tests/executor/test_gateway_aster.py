@@ -1,0 +1,394 @@
+"""The Aster gateway against the real sandbox process."""
+
+from __future__ import annotations
+
+import asyncio
+import pathlib
+from collections.abc import AsyncIterator, Iterator
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+import pytest
+
+from core.clock import NS_PER_MS, NS_PER_S, SystemClock
+from core.errors import NotSent, VenueError
+from core.ids import parse_client_order_id
+from core.types import LiquiditySide, OrderStatus, Side, TimeInForce
+from executor.outcome import Accepted, RejectCode, Rejected, Unknown, Unsent
+from executor.venues import _aster_reads
+from executor.venues.base import NotFound, PositionSeen, VenueOrder
+from tests.executor.local_servers import free_port
+from tests.executor.sandbox_process import SandboxProcess, Station, eventually, sandbox
+
+VENUE = "aster"
+
+
+@pytest.fixture
+def box(tmp_path: pathlib.Path) -> Iterator[SandboxProcess]:
+    """A fresh one per test: the venue counts request weight per IP and minute, and all tests are one IP."""
+    with sandbox(tmp_path) as running:
+        yield running
+
+
+@pytest.fixture
+async def station(box: SandboxProcess) -> AsyncIterator[Station]:
+    async with Station(VENUE, box) as ready:
+        await ready.flat()
+        yield ready
+        await ready.flat()
+
+
+async def test_start_reads_catalogue_fees_and_clock(station: Station) -> None:
+    gateway = station.gateway
+    assert gateway.instruments()["PEPE"].venue_symbol == "1000PEPEUSDT"
+    assert gateway.instruments()["PEPE"].multiplier == 1000
+    assert gateway.instruments()["BTC"].max_leverage > 1
+    assert gateway.fees.taker > gateway.fees.maker > 0
+    assert abs(gateway.clock_offset_ns) < 500 * NS_PER_MS
+    assert gateway.entry_ready
+    assert gateway.may_send(priority=False)
+    assert 0.5 < gateway.rate_budget_ratio <= 1.0
+    assert [up.since_wire_ns for up in station.ups] == [0]
+    assert gateway.signer_id != gateway.account_id
+
+
+async def test_ioc_fills_and_every_source_agrees(station: Station, box: SandboxProcess) -> None:
+    request, outcome = await station.place("BTC", Side.BUY, 300.0)
+    assert isinstance(outcome, Accepted), outcome
+    assert outcome.status is OrderStatus.FILLED
+    assert outcome.filled_lots == request.lots
+    await eventually(lambda: sum(f.lots for f in station.fills(request.client_order_id)) == request.lots)
+    fill = station.fills(request.client_order_id)[0]
+    assert fill.venue_order_id == outcome.venue_order_id
+    assert fill.liquidity is LiquiditySide.TAKER
+    assert fill.side is Side.BUY
+    rate = Decimal(repr(station.gateway.fees.taker))
+    notional = fill.px * fill.lots * request.instrument.lot_size
+    assert fill.fee_usd == pytest.approx(notional * rate, abs=Decimal("1e-5"))
+    await eventually(lambda: [o.status for o in station.orders(request.client_order_id)][-1:] == [OrderStatus.FILLED])
+    assert any(isinstance(e, PositionSeen) and e.position.lots == request.lots for e in station.events)
+
+    read = [f for f in await station.gateway.fills_since(0) if f.client_order_id == request.client_order_id]
+    assert {f.trade_id for f in read} == {f.trade_id for f in station.fills(request.client_order_id)}
+    assert sum(f.fee_usd for f in read) == sum(f.fee_usd for f in station.fills(request.client_order_id))
+    (position,) = await station.gateway.positions()
+    assert (position.symbol, position.lots) == ("BTC", request.lots)
+    assert outcome.avg_px is not None
+    assert position.avg_entry_px == pytest.approx(outcome.avg_px, rel=Decimal("1e-6"))
+    assert position.mark_px > 0
+    truth = box.account(VENUE, station.gateway.account_id)["positions"]["BTCUSDT"]
+    assert Decimal(truth["qty"]) == position.lots * request.instrument.lot_size
+    found = await station.gateway.lookup(request.instrument, request.client_order_id)
+    assert isinstance(found, VenueOrder)
+    assert (found.status, found.filled_lots) == (OrderStatus.FILLED, request.lots)
+
+
+async def test_fills_of_an_earlier_process_are_told_by_order_id(station: Station, box: SandboxProcess) -> None:
+    request, outcome = await station.place("ETH", Side.BUY, 100.0)
+    assert isinstance(outcome, Accepted)
+    async with Station(VENUE, box) as later:
+        read = {f.client_order_id: f for f in await later.gateway.fills_since(0)}
+        assert read[request.client_order_id].venue_order_id == outcome.venue_order_id
+        gateway: Any = later.gateway
+        assert gateway._memory.sent(request.client_order_id) is None
+
+
+async def test_short_and_balance(station: Station, box: SandboxProcess) -> None:
+    request, outcome = await station.place("ETH", Side.SELL, 200.0)
+    assert outcome.status is OrderStatus.FILLED
+    (position,) = await station.gateway.positions()
+    assert position.lots == -request.lots
+    balance = await station.gateway.balance()
+    truth = box.account(VENUE, station.gateway.account_id)
+    assert balance.equity_usd == pytest.approx(Decimal(truth["equity_usd"]), rel=Decimal("1e-4"))
+    assert balance.free_margin_usd == pytest.approx(Decimal(truth["free_usd"]), rel=Decimal("1e-3"))
+    assert balance.maintenance_margin_usd > 0
+
+
+async def test_ioc_without_match_ends_expired_with_nothing_filled(station: Station) -> None:
+    request, outcome = await station.place("BTC", Side.BUY, 300.0, cross_bps=-50.0)
+    assert isinstance(outcome, Accepted)
+    assert (outcome.status, outcome.filled_lots, outcome.avg_px) == (OrderStatus.EXPIRED, 0, None)
+    assert await station.gateway.positions() == []
+    found = await station.gateway.lookup(request.instrument, request.client_order_id)
+    assert isinstance(found, VenueOrder)
+    assert (found.status, found.filled_lots) == (OrderStatus.EXPIRED, 0)
+
+
+async def test_ioc_larger_than_the_book_ends_partly_filled(station: Station) -> None:
+    for _ in range(30):  # the touch may move away between reading it and arriving
+        request, outcome = await station.place("PAXG", Side.BUY, 8000.0, cross_bps=0.5)
+        if isinstance(outcome, Accepted) and outcome.status is OrderStatus.EXPIRED and outcome.filled_lots:
+            break
+        await station.flat()
+    assert isinstance(outcome, Accepted), outcome
+    assert outcome.status is OrderStatus.EXPIRED
+    assert 0 < outcome.filled_lots < request.lots
+    await eventually(lambda: sum(f.lots for f in station.fills(request.client_order_id)) == outcome.filled_lots)
+    found = await station.gateway.lookup(request.instrument, request.client_order_id)
+    assert isinstance(found, VenueOrder)
+    assert (found.status, found.filled_lots) == (OrderStatus.EXPIRED, outcome.filled_lots)
+
+
+async def test_post_only(station: Station) -> None:
+    _, crossing = await station.place("SOL", Side.BUY, tif=TimeInForce.POST_ONLY, cross_bps=20.0)
+    assert isinstance(crossing, Rejected)
+    assert crossing.code is RejectCode.POST_ONLY
+    request, resting = await station.place("SOL", Side.BUY, tif=TimeInForce.POST_ONLY, cross_bps=-100.0)
+    assert isinstance(resting, Accepted)
+    assert resting.status is OrderStatus.ACCEPTED
+    listed = await station.gateway.open_orders()
+    assert [(o.client_order_id, o.venue_order_id) for o in listed] == [
+        (request.client_order_id, resting.venue_order_id)
+    ]
+    canceled = await station.cancel(request, resting.venue_order_id)
+    assert isinstance(canceled, Accepted)
+    assert canceled.status is OrderStatus.CANCELED
+    assert await station.gateway.open_orders() == []
+    again = await station.cancel(request)
+    assert isinstance(again, Rejected)
+    assert again.code is RejectCode.UNKNOWN_ORDER
+    await eventually(lambda: [o.status for o in station.orders(request.client_order_id)][-1:] == [OrderStatus.CANCELED])
+
+
+async def test_cancel_by_client_id(station: Station) -> None:
+    request, _ = await station.place("SOL", Side.SELL, tif=TimeInForce.GTC, cross_bps=-100.0)
+    assert (await station.cancel(request)).status is OrderStatus.CANCELED
+
+
+async def test_reduce_only_never_flips(station: Station) -> None:
+    _, alone = await station.place("ETH", Side.SELL, reduce_only=True)
+    assert isinstance(alone, Rejected)
+    assert alone.code is RejectCode.REDUCE_ONLY
+    opened, _ = await station.place("ETH", Side.BUY, 60.0)
+    await station.place("ETH", Side.SELL, lots=opened.lots * 3, reduce_only=True, cross_bps=50.0)
+    assert all(position.lots >= 0 for position in await station.gateway.positions())
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        ({"lots": 10**6}, RejectCode.MARGIN),
+        ({"limit_ticks": 10_000_000}, RejectCode.PRICE_BAND),
+        ({"client_order_id": "x y"}, RejectCode.OTHER),
+    ],
+)
+async def test_refusals_of_an_order(station: Station, change: dict[str, Any], code: RejectCode) -> None:
+    request = msgspec.structs.replace(await station.request("BTC", Side.BUY, 300.0), **change)
+    outcome = await station.send(request)
+    assert isinstance(outcome, Rejected), outcome
+    assert outcome.code in (code, RejectCode.LEVERAGE if code is RejectCode.MARGIN else code)
+
+
+async def test_min_notional(station: Station) -> None:
+    outcome = await station.send(await station.request("PEPE", Side.BUY, lots=1))
+    assert isinstance(outcome, Rejected)
+    assert outcome.code is RejectCode.MIN_NOTIONAL
+
+
+async def test_leverage_is_set_and_read_back(station: Station) -> None:
+    instrument = station.instrument("SOL")
+    for times in (3, 5):
+        await station.gateway.set_leverage(instrument, times, station.gateway.nonces.next())
+        assert await station.gateway.leverage(instrument) == times
+    with pytest.raises(VenueError, match="400"):
+        await station.gateway.set_leverage(instrument, 999, station.gateway.nonces.next())
+
+
+async def test_isolated_margin_is_turned_to_cross_before_leverage(station: Station) -> None:
+    gateway: Any = station.gateway
+    instrument = station.instrument("HYPE")
+    await gateway._reads.act(
+        "POST", "/fapi/v3/marginType", (("symbol", instrument.venue_symbol), ("marginType", "ISOLATED"))
+    )
+    assert (await gateway._reads.leverage(instrument)).marginType == "isolated"
+    await gateway.set_leverage(instrument, 3, gateway.nonces.next())
+    row = await gateway._reads.leverage(instrument)
+    assert (row.marginType, row.leverage) == ("cross", 3)
+
+
+async def test_hedge_mode_is_refused_at_start(box: SandboxProcess) -> None:
+    async with Station(VENUE, box) as station:
+        gateway: Any = station.gateway
+        await gateway._reads.act("POST", "/fapi/v3/positionSide/dual", (("dualSidePosition", "true"),))
+        other = Station(VENUE, box)
+        with pytest.raises(VenueError, match="hedge mode"):
+            await other.gateway.start(other.events.append)
+        await gateway._reads.act("POST", "/fapi/v3/positionSide/dual", (("dualSidePosition", "false"),))
+
+
+async def test_absence_is_definitive_once_the_nonce_window_is_over(
+    station: Station, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request = await station.request("BTC", Side.BUY, 300.0)
+    station.gateway.prepare(request, station.gateway.nonces.next())
+    assert await station.gateway.lookup(request.instrument, request.client_order_id) == NotFound(definitive=False)
+    monkeypatch.setattr(_aster_reads, "NONCE_WINDOW_NS", -10 * NS_PER_S)
+    assert await station.gateway.lookup(request.instrument, request.client_order_id) == NotFound(definitive=True)
+    assert await station.gateway.lookup(request.instrument, "7a6d" + "0" * 28) == NotFound(definitive=False)
+
+
+async def test_bound_of_doubt_is_the_nonce_window(station: Station) -> None:
+    request = await station.request("BTC", Side.BUY, ttl_ns=60 * NS_PER_S)
+    nonce = station.gateway.nonces.next()
+    station.gateway.prepare(request, nonce)
+    assert station.gateway.unknown_bound_ns(request) == nonce * 1000 + 62 * NS_PER_S
+    stranger = msgspec.structs.replace(request, client_order_id="7a6d" + "1" * 28)
+    assert station.gateway.unknown_bound_ns(stranger) == request.expires_wire_ns + 10 * NS_PER_S
+
+
+async def test_a_used_nonce_is_refused(station: Station) -> None:
+    nonce = station.gateway.nonces.next()
+    first = await station.gateway.submit(station.gateway.prepare(await station.request("ETH", Side.BUY), nonce))
+    assert isinstance(first, Accepted)
+    second = await station.gateway.submit(station.gateway.prepare(await station.request("ETH", Side.BUY), nonce))
+    assert isinstance(second, Rejected)
+    assert second.code is RejectCode.NONCE
+
+
+async def test_noop_kills_an_order_in_flight_and_proves_nothing_after_it(station: Station) -> None:
+    request = await station.request("ETH", Side.BUY)
+    nonce = station.gateway.nonces.next()
+    order = station.gateway.submit(station.gateway.prepare(request, nonce))
+    burn = station.gateway.burn_nonce(nonce)
+    assert burn is not None
+    outcome = await order
+    assert isinstance(outcome, Rejected)
+    assert outcome.code is RejectCode.NONCE
+    assert await burn is True
+    assert await station.gateway.positions() == []
+    other = await station.request("ETH", Side.BUY)
+    done = station.gateway.nonces.next()
+    assert isinstance(await station.gateway.submit(station.gateway.prepare(other, done)), Accepted)
+    for nonce in (done, station.gateway.nonces.next()):  # executed already; never ours
+        late = station.gateway.burn_nonce(nonce)
+        assert late is not None
+        assert await late is False
+
+
+async def test_lost_connection_after_sending_is_unknown_and_lookup_tells(station: Station) -> None:
+    gateway: Any = station.gateway
+    request = await station.request("ETH", Side.BUY)
+    order = station.gateway.submit(station.gateway.prepare(request, station.gateway.nonces.next()))
+    busy = [each for each in gateway._order_lane._connections if not each.is_free]
+    busy[0]._lost("cut by the test")
+    outcome = await order
+    assert isinstance(outcome, Unknown), outcome
+    await asyncio.sleep(0.2)
+    found = await station.gateway.lookup(request.instrument, request.client_order_id)
+    assert isinstance(found, VenueOrder)
+    assert found.status is OrderStatus.FILLED
+
+
+async def test_a_fill_during_a_gap_is_read_after_stream_up(station: Station) -> None:
+    gateway: Any = station.gateway
+    gateway._lane.reset("cut by the test")
+    await eventually(lambda: station.downs)
+    request, filled = await station.place("ETH", Side.BUY, 60.0)
+    assert isinstance(filled, Accepted), filled
+    await eventually(lambda: len(station.ups) == 2)
+    since_ns = station.ups[-1].since_wire_ns
+    assert 0 < since_ns <= SystemClock().wire_ns()
+    assert request.client_order_id in [f.client_order_id for f in await station.gateway.fills_since(since_ns)]
+
+
+async def test_an_expired_listen_key_brings_a_new_one(station: Station) -> None:
+    gateway: Any = station.gateway
+    await gateway._reads.act("DELETE", "/fapi/v3/listenKey")
+    await eventually(lambda: len(station.ups) == 2)
+    assert "expired" in station.downs[0].reason
+    request, _ = await station.place("ETH", Side.BUY, 60.0)
+    await eventually(lambda: station.fills(request.client_order_id))
+
+
+async def test_fill_of_a_manual_order_is_foreign(station: Station, box: SandboxProcess) -> None:
+    async with Station(VENUE, box) as other:
+        request = await other.request("ETH", Side.BUY)
+        foreign = msgspec.structs.replace(request, client_order_id="web_by-hand")
+        assert parse_client_order_id(foreign.client_order_id) is None
+        assert isinstance(await other.send(foreign), Accepted)
+        await eventually(lambda: station.fills(None))
+        assert station.fills(None)[0].lots == request.lots
+        assert any(f.client_order_id is None for f in await station.gateway.fills_since(0))
+
+
+async def test_connection_refused_is_unsent_and_start_raises(box: SandboxProcess) -> None:
+    port = free_port()
+    station = Station(VENUE, box, rest_url=f"http://127.0.0.1:{port}", ws_url=f"ws://127.0.0.1:{port}")
+    with pytest.raises(NotSent):
+        await station.gateway.start(station.events.append)
+    assert not station.gateway.entry_ready
+    async with Station(VENUE, box) as warm:
+        request = await warm.request("BTC", Side.BUY)
+    outcome = await station.send(request)
+    assert isinstance(outcome, Unsent), outcome
+    await station.gateway.close()
+
+
+async def test_a_venue_that_goes_away_is_unsent_and_comes_back(station: Station, box: SandboxProcess) -> None:
+    request = await station.request("ETH", Side.BUY)
+    await asyncio.to_thread(box.control, "venue", {"venue": VENUE, "serving": False})
+    try:
+        await eventually(lambda: not station.gateway.entry_ready)
+        assert isinstance(await station.send(request), Unsent)
+        with pytest.raises(VenueError):
+            await station.gateway.positions()
+    finally:
+        await asyncio.to_thread(box.control, "venue", {"venue": VENUE, "serving": True})
+    await eventually(lambda: station.gateway.entry_ready and len(station.ups) == 2, 20.0)
+    assert isinstance((await station.place("ETH", Side.BUY))[1], Accepted)
+
+
+class Shifted(SystemClock):
+    """A machine whose UTC is off."""
+
+    def __init__(self, off_ns: int) -> None:
+        super().__init__()
+        self.wire_ns = lambda: SystemClock.wire_ns() + off_ns  # type: ignore[method-assign]
+
+
+@pytest.mark.parametrize(("off_ms", "allowed"), [(-600, True), (-1400, False), (1400, False)])
+async def test_nothing_is_signed_with_a_wrong_clock(box: SandboxProcess, off_ms: int, allowed: bool) -> None:
+    station = Station(VENUE, box, clock=Shifted(off_ms * NS_PER_MS))
+    if not allowed:
+        with pytest.raises(NotSent, match="clock"):
+            await station.gateway.start(station.events.append)
+        assert station.gateway.clock_offset_ns == pytest.approx(-off_ms * NS_PER_MS, abs=300 * NS_PER_MS)
+        return
+    async with station:
+        assert station.gateway.clock_offset_ns == pytest.approx(-off_ms * NS_PER_MS, abs=300 * NS_PER_MS)
+        request, outcome = await station.place("ETH", Side.BUY)
+        assert isinstance(outcome, Accepted), outcome
+        gateway: Any = station.gateway
+        gateway._skew._samples.clear()
+        gateway._skew.note(10 * NS_PER_S, 0, 0)
+        outcome = await station.send(request)
+        assert isinstance(outcome, Unsent)
+        assert "clock" in outcome.detail
+        gateway._skew._samples.clear()
+        await station.flat()
+
+
+async def test_throttle_keeps_its_reserve(box: SandboxProcess) -> None:
+    async with Station(VENUE, box, requests_per_min=400, reserve_ratio=0.4) as station:
+        gateway: Any = station.gateway
+        while gateway._throttle.take():
+            pass
+        assert not station.gateway.may_send(priority=False)
+        assert station.gateway.may_send(priority=True)
+        request, outcome = await station.place("ETH", Side.BUY)
+        assert isinstance(outcome, Accepted)
+        while gateway._throttle.take(priority=True):
+            pass
+        assert isinstance(await station.send(request), Unsent)
+        gateway._throttle._level = 1e6
+        await station.flat()
+
+
+async def test_rehearsal_sends_nothing_and_takes_no_nonce(station: Station) -> None:
+    gateway: Any = station.gateway
+    before = (gateway.nonces._last, len(gateway._memory._sent))
+    for _ in range(100):
+        station.gateway.rehearse()
+    assert (gateway.nonces._last, len(gateway._memory._sent)) == before
