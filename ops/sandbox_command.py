@@ -1,4 +1,7 @@
-"""`tandem sandbox ...`: ask the local venues for their own truth, or shove their prices so that an edge appears."""
+"""`tandem sandbox ...`: ask the local venues for their own truth, shove their prices, or make them misbehave.
+
+Faults live in the sandbox's memory: they end with `fault clear`, with their count or time, and with a restart.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ import orjson
 
 from core.errors import EXIT_OK, BusyError, ConfigError
 from ops.context import Context
+from ops.sandbox.fault_kinds import RULES, Kind, Rule, Traffic
 
 TIMEOUT_S = 5.0
 
@@ -28,6 +32,7 @@ def add_arguments(made: argparse.ArgumentParser) -> None:
     serving = verbs.add_parser("serving", help="take a venue's port away, or give it back")
     serving.add_argument("venue")
     serving.add_argument("on", choices=["on", "off"])
+    _add_fault_arguments(verbs.add_parser("fault", help="make a venue misbehave, see what is in force, end it"))
 
 
 def run(context: Context, args: argparse.Namespace) -> int:
@@ -38,10 +43,54 @@ def run(context: Context, args: argparse.Namespace) -> int:
             answer = call(context, "price", {"symbol": args.symbol, "bps": args.bps})
         case "serving":
             answer = call(context, "venue", {"venue": args.venue, "serving": args.on == "on"})
+        case "fault":
+            answer = _fault(context, args)
         case _:
             answer = call(context, "state", None)
     context.answer(answer)
     return EXIT_OK
+
+
+def _fault(context: Context, args: argparse.Namespace) -> Any:
+    match args.deed:
+        case "list":
+            return call(context, "faults", None)
+        case "clear":
+            return call(context, "clear", {"venue": args.venue, "number": args.number})
+        case _:
+            body = {"venue": args.venue, "kind": args.kind, "traffic": args.on, "way": args.way, "times": args.times}
+            return call(context, "fault", {**body, "value": args.value, "for_s": args.for_s})
+
+
+def _add_fault_arguments(made: argparse.ArgumentParser) -> None:
+    deeds = made.add_subparsers(dest="deed", required=True, metavar="DEED")
+    kinds = "\n".join(f"  {kind.value:<15} {_told(rule)}" for kind, rule in RULES.items())
+    add = deeds.add_parser(
+        "add", help="put a fault in force", formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog=f"kinds:\n{kinds}\n\nFaults do not outlive the sandbox's process.",
+    )  # fmt: skip
+    add.add_argument("venue")
+    add.add_argument("kind", choices=[kind.value for kind in Kind], metavar="KIND")
+    add.add_argument("value", nargs="?", type=float, help="in the kind's unit")
+    add.add_argument("--on", type=_traffic, default=[], metavar="WHAT[,WHAT]",
+                     help="orders, reads, market, private; else what is usual for the kind")  # fmt: skip
+    add.add_argument("--way", default="", help="variant of the kind")
+    add.add_argument("--times", type=int, default=0, metavar="N", help="end after N requests or frames")
+    add.add_argument("--for", dest="for_s", type=float, default=0.0, metavar="S", help="end after S seconds")
+    deeds.add_parser("list", help="what is in force and what lately ended, with how often it struck")
+    clear = deeds.add_parser("clear", help="end faults: all, those of a venue, or one")
+    clear.add_argument("venue", nargs="?")
+    clear.add_argument("--number", type=int, default=0)
+
+
+def _traffic(text: str) -> list[str]:
+    return [Traffic(word.strip()).value for word in text.split(",")]
+
+
+def _told(rule: Rule) -> str:
+    value = f" [{rule.value.unit}, usually {rule.value.default:g}]" if rule.value else ""
+    ways = f" [{' | '.join(rule.ways)}]" if len(rule.ways) > 1 else ""
+    return f"{rule.says}{value}{ways}"
 
 
 def call(context: Context, what: str, body: dict[str, Any] | None) -> Any:

@@ -5,6 +5,9 @@
     POST /control/basis    {"venue","symbol","bps"}          shift one venue's prices; decays like any other basis
     POST /control/price    {"symbol","bps"}                  move the fair price on every venue
     POST /control/venue    {"venue","serving": bool}         close or open a venue's port; its exchange goes on
+    POST /control/fault    {"venue","kind","traffic"?,"value"?,"way"?,"times"?,"for_s"?}   see faults.py; answers its number
+    POST /control/clear    {"venue"?,"number"?}              end one fault, or all of a venue, or all
+    GET  /control/faults                                     in force and lately ended, by venue
     GET  /control/healthz
 """
 
@@ -18,6 +21,8 @@ import msgspec
 from aiohttp import web
 
 from ops.sandbox.exchange import Exchange
+from ops.sandbox.fault_kinds import Kind, Traffic
+from ops.sandbox.faults import Fault, FaultRefused, Faults
 from ops.sandbox.market import Market
 
 
@@ -28,6 +33,8 @@ class Server(Protocol):
     def port(self) -> int: ...
     @property
     def exchange(self) -> Exchange: ...
+    @property
+    def faults(self) -> Faults: ...
     @property
     def is_serving(self) -> bool: ...
     async def start(self) -> None: ...
@@ -57,6 +64,21 @@ class _Serving(msgspec.Struct, forbid_unknown_fields=True):
     serving: bool
 
 
+class _Fault(msgspec.Struct, forbid_unknown_fields=True):
+    venue: str
+    kind: Kind
+    traffic: list[Traffic] = []
+    value: float | None = None
+    way: str = ""
+    times: int = 0
+    for_s: float = 0.0
+
+
+class _Clear(msgspec.Struct, forbid_unknown_fields=True):
+    venue: str | None = None
+    number: int = 0
+
+
 Body = TypeVar("Body")
 
 
@@ -77,6 +99,9 @@ class Control:
         application.router.add_post("/control/basis", self._basis)
         application.router.add_post("/control/price", self._price)
         application.router.add_post("/control/venue", self._venue)
+        application.router.add_post("/control/fault", self._fault)
+        application.router.add_post("/control/clear", self._clear)
+        application.router.add_get("/control/faults", self._faults)
         return application
 
     async def _healthz(self, request: web.Request) -> web.Response:
@@ -111,6 +136,27 @@ class Control:
         await (server.start() if body.serving else server.stop())
         return _json({"serving": server.is_serving})
 
+    async def _fault(self, request: web.Request) -> web.Response:
+        body = await _read(request, _Fault)
+        faults = self._server(body.venue).faults
+        try:
+            fault = faults.add(body.kind, tuple(body.traffic), body.value, body.way, body.times, body.for_s)
+        except FaultRefused as error:
+            raise web.HTTPBadRequest(text=str(error)) from error
+        return _json({"venue": body.venue, "fault": _shown(fault)})
+
+    async def _clear(self, request: web.Request) -> web.Response:
+        body = await _read(request, _Clear)
+        venues = list(self._servers) if body.venue is None else [body.venue]
+        return _json({"cleared": sum(self._server(venue).faults.clear(body.number) for venue in venues)})
+
+    async def _faults(self, request: web.Request) -> web.Response:
+        shown = {}
+        for name, server in self._servers.items():
+            active, finished = server.faults.listed()
+            shown[name] = {"active": list(map(_shown, active)), "finished": list(map(_shown, finished))}
+        return _json({"venues": shown})
+
     def _server(self, venue: str) -> Server:
         if venue not in self._servers:
             raise web.HTTPBadRequest(text=f"no venue {venue!r}; there are {', '.join(self._servers)}")
@@ -119,6 +165,13 @@ class Control:
     def _known_symbol(self, symbol: str) -> None:
         if symbol not in self._market.terms.symbols:
             raise web.HTTPBadRequest(text=f"no symbol {symbol!r}; there are {', '.join(self._market.terms.symbols)}")
+
+
+def _shown(fault: Fault) -> dict[str, Any]:
+    return {
+        "number": fault.number, "kind": fault.kind, "traffic": fault.traffic, "value": fault.value, "way": fault.way,
+        "hits": fault.hits, "left": fault.left,
+    }  # fmt: skip
 
 
 def _venue_state(server: Server) -> dict[str, Any]:

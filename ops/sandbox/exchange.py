@@ -7,7 +7,7 @@ runs on one thread; a listener must not call back into a mutating method.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from decimal import Decimal
 
 import msgspec
@@ -66,10 +66,15 @@ class Exchange:
         self._settlements = Settlements(terms, self.ledger, self.pricing, self._execution.money)
         self._checks = Checks(terms, self._books, self.ledger, self.pricing)
         self._listener: Listener | None = None
+        self._share: Callable[[], Decimal | None] = lambda: None
 
     def attach(self, listener: Listener) -> None:
         """Who hears of changes from now on."""
         self._listener = listener
+
+    def ration(self, share: Callable[[], Decimal | None]) -> None:
+        """Ask `share` before each order is matched which part of its size may trade at once; None = all of it."""
+        self._share = share
 
     def restore(self, transactions: Iterable[Transaction]) -> None:
         """Rebuild the ledger from its log and rest the orders that were open. Before anything else.
@@ -229,7 +234,8 @@ class Exchange:
             order.state, order.reject = OrderState.REJECTED, reason
         else:
             self._execution.cancel_own_on_the_way(change, order)
-            self._execution.match(change, account, order)
+            crosses = order.is_market or self._books[name].crosses(side, order.px)
+            self._execution.match(change, account, order, self._share() if crosses else None)
         self.ledger.add_order(order)
         self._publish(change)
         fills = tuple(fill for owner, fill in change.fills if owner.order_id == order.order_id)

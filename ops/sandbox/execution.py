@@ -58,11 +58,13 @@ class Execution:
         for resting in self.own_on_the_way(order):
             self.end(change, resting, CancelReason.SELF_TRADE)
 
-    def match(self, change: Change, account: AccountState, order: Order) -> None:
-        """Trade what can be traded; the rest ends (IOC, market) or rests."""
+    def match(self, change: Change, account: AccountState, order: Order, share: Decimal | None = None) -> None:
+        """Trade what can be traded, at most `share` of its size in whole lots; the rest ends (IOC, market) or rests."""
         book = self._books[order.name]
         limit = None if order.is_market else order.px
-        while order.remaining and (match := book.take(order.side, limit, order.remaining)) is not None:
+        lot = self._contracts[order.name].lot
+        most = order.qty if share is None else order.qty * share // lot * lot
+        while (wanted := most - order.filled) > 0 and (match := book.take(order.side, limit, wanted)) is not None:
             self.fill_maker(change, match)
             self._execute(change, account, order, match, LiquiditySide.TAKER)
         if not order.remaining:

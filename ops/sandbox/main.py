@@ -32,8 +32,10 @@ from ops.sandbox import keys
 from ops.sandbox.appendlog import AppendLog, Record
 from ops.sandbox.control import Control
 from ops.sandbox.exchange import Exchange
+from ops.sandbox.faults import Faults, VenueClock
 from ops.sandbox.market import FundingCurve, Market, MarketTerms
 from ops.sandbox.model import MarketState, Transaction
+from ops.sandbox.sockets import FAULTS
 from ops.sandbox.venues.base import Host, SandboxVenue
 
 HOST = "127.0.0.1"
@@ -68,9 +70,10 @@ def main(argv: list[str] | None = None) -> int:
 class VenueServer:
     """One venue and its listening socket, which can be closed and opened again."""
 
-    def __init__(self, venue: SandboxVenue, exchange: Exchange, port: int) -> None:
+    def __init__(self, venue: SandboxVenue, exchange: Exchange, faults: Faults, port: int) -> None:
         self.venue = venue
         self.exchange = exchange
+        self.faults = faults
         self.port = port
         self._runner: web.AppRunner | None = None
 
@@ -82,7 +85,10 @@ class VenueServer:
         """Listen. Raises BusyError naming the port when somebody else does."""
         if self._runner is not None:
             return
-        self._runner, self.port = await serve(self.venue.application(), self.port, self.exchange.name)
+        application = self.venue.application()
+        application[FAULTS] = self.faults
+        application.middlewares.append(self.faults.middleware)
+        self._runner, self.port = await serve(application, self.port, self.exchange.name)
 
     async def stop(self) -> None:
         """Refuse connections and break those that exist; the exchange behind goes on."""
@@ -176,6 +182,7 @@ class Sandbox:
         for server in self.servers.values():
             server.exchange.housekeep()
             server.venue.tick()
+            server.faults.prune()
 
     def _follow_calendar(self) -> None:
         """A scaled calendar has one origin per run, fixed by the run's first process in its manifest."""
@@ -189,15 +196,16 @@ class Sandbox:
         kind = importlib.import_module(f"ops.sandbox.venues.{name}").SandboxVenue
         terms = kind.terms(self._config.symbols)
         curve = self.curve
+        clock = VenueClock(self._clock)
         exchange = Exchange(
-            name, terms, self._clock, lambda symbol, hour: curve.hourly(name, symbol, hour), self._book_log.append
+            name, terms, clock, lambda symbol, hour: curve.hourly(name, symbol, hour), self._book_log.append
         )
         exchange.restore(history)
         settings = self._config.venues[name]
         venue = kind(
             Host(
                 exchange=exchange,
-                clock=self._clock,
+                clock=clock,
                 log=self._log,
                 order_delay_s=settings.order_delay_ms / 1000,
                 tier=settings.tier,
@@ -205,7 +213,9 @@ class Sandbox:
             )
         )
         exchange.attach(venue.listener)
-        return VenueServer(venue, exchange, settings.port)
+        faults = Faults(venue.dialect, clock, random.Random(f"{self._config.seed} {name}"), venue.expire_auth)
+        exchange.ration(faults.fill_share)
+        return VenueServer(venue, exchange, faults, settings.port)
 
     def _read_log(self) -> tuple[MarketState | None, dict[str, list[Transaction]]]:
         market: MarketState | None = None

@@ -97,6 +97,13 @@ class UserStreams:
             if held is not None and held.expires_ms <= now_ms:
                 self._expire(user, held.key)
 
+    def expire_all(self) -> None:
+        """Every key runs out now."""
+        for user in list(self._exchange.ledger.accounts):
+            held = self._settings.listen_key(user)
+            if held is not None:
+                self._expire(user, held.key)
+
     def _expire(self, user: Address, key: str) -> None:
         self._settings.set_listen_key(user, None)
         self._hub.publish(key, orjson.dumps({"e": "listenKeyExpired", "E": self._now_ms(), "listenKey": key}))

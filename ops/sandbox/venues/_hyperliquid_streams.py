@@ -7,6 +7,7 @@ nothing. Sampled channels (contexts, fast and default books, all mids) run on th
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections import defaultdict
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -17,6 +18,7 @@ from aiohttp import WSMsgType, web
 from core.clock import NS_PER_MS, NS_PER_S, Clock
 from core.log import Log
 from ops.sandbox.exchange import Exchange
+from ops.sandbox.fault_kinds import Traffic
 from ops.sandbox.model import AccountState, CancelReason, Contract, Fill, FundingPayment, Order, Trade
 from ops.sandbox.sockets import Connection, open_connection
 from ops.sandbox.venues import _hyperliquid_rows as rows
@@ -185,7 +187,10 @@ class Streams:
             name = payload.get("type") if isinstance(payload, dict) else None
             response = {"type": "info", "payload": {"type": name, "data": orjson.Fragment(body)}}
         elif kind == "action":
-            status, body = await self._post(orjson.dumps(payload))
+            answer = await connection.act(Traffic.ORDERS, functools.partial(self._post, orjson.dumps(payload)))
+            if answer is None:
+                return
+            status, body = answer
             response = {"type": "action", "payload": orjson.Fragment(body)}
         else:
             status, body, response = 422, b"unknown request type", {}

@@ -37,6 +37,7 @@ from ops.sandbox.venues._aster_auth import NONCE_WINDOW_US, NONCES_KEPT, TESTNET
 from ops.sandbox.venues._aster_book import BookIds
 from ops.sandbox.venues._aster_call import Call, Flights
 from ops.sandbox.venues._aster_errors import ApiError, Code
+from ops.sandbox.venues._aster_faults import Dialect
 from ops.sandbox.venues._aster_hub import Hub
 from ops.sandbox.venues._aster_limits import Limits
 from ops.sandbox.venues._aster_listing import MAKER_FEE, MAX_NUM_ORDERS, TAKER_FEE, listings
@@ -66,6 +67,8 @@ _SUCCESS = {"code": 200, "msg": "success"}
 
 class SandboxVenue:
     """See ops.sandbox.venues.base.SandboxVenue."""
+
+    dialect = Dialect()
 
     def __init__(self, host: Host) -> None:
         exchange, clock = host.exchange, host.clock
@@ -124,6 +127,9 @@ class SandboxVenue:
 
     def drop_connections(self) -> None:
         self.hub.drop_all()
+
+    def expire_auth(self) -> None:
+        self._users.expire_all()
 
     def tick(self) -> None:
         self._market.tick()

@@ -10,6 +10,7 @@ from aiohttp import web
 from core.clock import Clock
 from core.log import Log
 from ops.sandbox.exchange import Exchange
+from ops.sandbox.fault_kinds import Dialect
 from ops.sandbox.model import Listener
 from ops.sandbox.terms import Terms
 
@@ -32,6 +33,9 @@ class SandboxVenue(Protocol):
     returns a fresh app whose on_shutdown drops every connection.
     """
 
+    dialect: Dialect
+    """How faults tell its traffic apart."""
+
     @staticmethod
     def terms(symbols: tuple[str, ...]) -> Terms: ...
 
@@ -44,6 +48,9 @@ class SandboxVenue(Protocol):
 
     def drop_connections(self) -> None:
         """Abort every WebSocket at once, as a broken path would."""
+
+    def expire_auth(self) -> None:
+        """What open streams stand on (listen keys, tokens) has run out, all at once; nothing where there is none."""
 
     def tick(self) -> None:
         """About ten times a second: sampled channels, dead-man switches, keep-alives."""

@@ -17,6 +17,7 @@ from aiohttp import web
 from ops.sandbox.model import Listener
 from ops.sandbox.venues import _hyperliquid_listing as listing
 from ops.sandbox.venues._hyperliquid_actions import Actions
+from ops.sandbox.venues._hyperliquid_faults import Dialect
 from ops.sandbox.venues._hyperliquid_info import Info
 from ops.sandbox.venues._hyperliquid_streams import Streams
 from ops.sandbox.venues.base import Host
@@ -28,6 +29,7 @@ class SandboxVenue:
     """See `ops.sandbox.venues.base.SandboxVenue`."""
 
     terms = staticmethod(listing.terms)
+    dialect = Dialect()
 
     def __init__(self, host: Host) -> None:
         self._info = Info(host.exchange, host.clock)
@@ -47,6 +49,9 @@ class SandboxVenue:
 
     def drop_connections(self) -> None:
         self._streams.drop_all()
+
+    def expire_auth(self) -> None:
+        """Streams of this venue stand on nothing that could run out."""
 
     def tick(self) -> None:
         self._actions.run_schedules()
