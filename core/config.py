@@ -130,6 +130,8 @@ def _check(file: Path, config: Config) -> None:
         raise ConfigError(f"{file}: run.time_scale: only the sandbox environment may scale its calendar; set 1.0")
     if run.environment is Environment.SANDBOX:
         _check_sandbox(file, config)
+    elif config.strategies.scalp.min_profit_bps < 0:
+        raise ConfigError(f"{file}: strategies.scalp.min_profit_bps: below 0 loses by intent; only the sandbox may")
     for name in config.strategies.scalp.venues:
         if name not in config.venues or not config.venues[name].enabled:
             raise ConfigError(f"{file}: strategies.scalp.venues: {name!r} is not an enabled venue of this file")

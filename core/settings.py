@@ -35,6 +35,14 @@ class Mode(enum.Enum):
     LIVE = "live"
 
 
+class NonceMode(enum.Enum):
+    """Where the next nonce of a key comes from."""
+
+    OPTIMISTIC = "optimistic"  # counted here, read from the venue at start and after a refusal
+    API = "api"  # read from the venue before every transaction
+    SKIP = "skip"  # the wire clock, under the venue's permission to leave gaps
+
+
 class RunConfig(Section, frozen=True, kw_only=True):
     name: Name  # names the directory in shared memory and every socket
     environment: Environment
@@ -80,6 +88,12 @@ class VenueConfig(Section, frozen=True, kw_only=True):
     extra_cross_bps: NonNegative = 0.0
     taker_fee_bps: NonNegative | None = None  # None = as the account or the roster says
     requests_per_min: Count = 1200
+    nonce_mode: NonceMode = NonceMode.OPTIMISTIC  # for venues with strictly sequential nonces
+    auth_ttl_s: Annotated[float, Meta(ge=60.0, le=28_800.0)] = 600.0  # life of an auth token, where the venue has them
+    error_cooldown_s: NonNegative = 2.0  # no new opening after a refused or lost transaction
+    error_cooldown_auth_s: NonNegative = 30.0  # the same after a refused signature or token
+    verify_retries: Annotated[int, Meta(ge=0, le=20)] = 3  # look-ups of an accepted order that nobody reported
+    verify_delay_s: Positive = 0.7  # before each of them
     reserve_ratio: Fraction = 0.3  # of the request budget, kept for cancel and flatten
 
 
@@ -136,7 +150,7 @@ class ScalpConfig(Section, frozen=True, kw_only=True):
     venues: tuple[str, ...] = ()  # empty = all enabled
     spread_entry_bps: Positive
     slippage_buffer_bps: NonNegative
-    min_profit_bps: NonNegative
+    min_profit_bps: Annotated[float, Meta(ge=-100.0)]  # below 0 = trade at a loss, to study; the sandbox only
     take_profit_ratio: Fraction
     stop_basis_bps: Positive
     stop_leg_pct: Positive

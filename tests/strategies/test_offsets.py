@@ -6,7 +6,8 @@ import random
 import statistics
 
 from core.clock import NS_PER_S
-from strategies.offsets import MAX_SAMPLES, OffsetBoard, RollingMedian
+from core.rolling import MAX_SAMPLES, RollingMedian
+from strategies.offsets import OffsetBoard
 
 
 def test_equals_the_plain_median_over_the_window() -> None:
