@@ -22,14 +22,26 @@ class VenueKind(enum.Enum):
     RFQ = "rfq"
 
 
+class Form(enum.Enum):
+    """What a credential's text looks like."""
+
+    ETHEREUM_KEY = "ethereum_key"  # 64 hex digits, 0x optional
+    ETHEREUM_ADDRESS = "ethereum_address"  # 0x and 40 hex digits
+    SCALAR_KEY = "scalar_key"  # 80 hex digits, 0x optional: a scalar of ecGFp5
+    ACCOUNT_INDEX = "account_index"  # a whole number
+    API_KEY_INDEX = "api_key_index"  # 4..254: those below belong to the venue's own apps
+
+
 class Credential(msgspec.Struct, frozen=True):
-    """One secret or address. `aliases` are accepted with a warning; `retired` names get the message instead of a value."""
+    """One secret or address. `aliases` are accepted with a warning, and refused where two names disagree; `retired` names
+    get the message instead of a value. The account is a venue's first credential that is not secret."""
 
     name: str
     aliases: tuple[str, ...] = ()
     retired: tuple[str, ...] = ()
     retired_advice: str = ""
     secret: bool = True
+    form: Form = Form.ETHEREUM_KEY
 
 
 class VenueSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,7 +68,7 @@ VENUES: tuple[VenueSpec, ...] = (
         order_ttl_ms=3000,
         credentials=(
             Credential("HL_PRIVATE_KEY"),
-            Credential("HL_USER_ADDRESS", secret=False),
+            Credential("HL_USER_ADDRESS", secret=False, form=Form.ETHEREUM_ADDRESS),
         ),
     ),
     VenueSpec(
@@ -75,7 +87,29 @@ VENUES: tuple[VenueSpec, ...] = (
                 retired_advice="Aster issues no V1 HMAC keys any more: create an API wallet (agent) on its API-wallet page "
                 "and set ASTER_PRIVATE_KEY to the agent's key and ASTER_USER_ADDRESS to the main wallet's address",
             ),
-            Credential("ASTER_USER_ADDRESS", secret=False),
+            Credential("ASTER_USER_ADDRESS", secret=False, form=Form.ETHEREUM_ADDRESS),
+        ),
+    ),
+    VenueSpec(
+        name=Venue("lighter"),
+        title="Lighter",
+        kind=VenueKind.PERP,
+        quote_ccy="USDC",
+        proof=Proof.SOCKET,
+        taker_fee=0.0,  # Standard tier; it pays with 300 ms of delay instead
+        maker_fee=0.0,
+        order_ttl_ms=599_000,  # the signer stamps it, nobody can choose it
+        credentials=(
+            Credential(
+                "LIGHTER_PRIVATE_KEY",
+                aliases=("API_KEY_PRIVATE_KEY",),
+                retired=("LIGHTER_API_KEY",),
+                retired_advice="Lighter signs with the private half of an API key: create one at an index of 4 to 254 and set "
+                "LIGHTER_PRIVATE_KEY, LIGHTER_ACCOUNT_INDEX and LIGHTER_API_KEY_INDEX; the public half is looked up",
+                form=Form.SCALAR_KEY,
+            ),
+            Credential("LIGHTER_ACCOUNT_INDEX", aliases=("ACCOUNT_INDEX",), secret=False, form=Form.ACCOUNT_INDEX),
+            Credential("LIGHTER_API_KEY_INDEX", aliases=("API_KEY_INDEX",), secret=False, form=Form.API_KEY_INDEX),
         ),
     ),
 )

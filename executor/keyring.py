@@ -16,12 +16,14 @@ from typing import NoReturn
 
 from core.errors import ConfigError
 from core.log import MASK, Log
-from core.roster import SPEC, Credential
+from core.roster import SPEC, Credential, Form
 from core.types import Venue
 from executor.signing._secp256k1 import checksummed
 
 MAX_FILE_BYTES = 64 * 1024
-_PRIVATE_KEY = re.compile(r"^(0x)?[0-9a-fA-F]{64}$")
+_DIGITS = {Form.ETHEREUM_KEY: 64, Form.SCALAR_KEY: 80}
+_API_KEY_INDICES = range(4, 255)
+_ACCOUNT_LIMIT = 1 << 48
 _ADDRESS = re.compile(r"^0x[0-9a-fA-F]{40}$")
 _NAME = re.compile(r"^[A-Z][A-Z0-9_]*$")
 
@@ -67,19 +69,21 @@ class Keyring:
                 if credential.secret:
                     log.mask(value)
                     log.mask(value.lower())
-                    secrets[credential.name] = Secret(_checked_key(path, credential.name, value))
-                else:
+                    secrets[credential.name] = Secret(_checked_key(path, credential, value))
+                elif credential.form is Form.ETHEREUM_ADDRESS:
                     addresses[credential.name] = _checked_address(path, credential.name, value)
+                else:
+                    addresses[credential.name] = _checked_index(path, credential, value)
         return cls(path, secrets, addresses)
 
     def secret(self, name: str) -> Secret:
-        """A private key by its roster name: 64 hex digits with or without 0x."""
+        """A private key by its roster name: 64 or 80 hex digits with or without 0x, as its form says."""
         if name not in self._secrets:
             raise ConfigError(f"{self._path}: {name}: not opened; its venue is not enabled in this configuration")
         return self._secrets[name]
 
     def address(self, name: str) -> str:
-        """A public address by its roster name, as written in the file."""
+        """A public address, or an index in decimal digits, by its roster name, as written in the file."""
         if name not in self._addresses:
             raise ConfigError(f"{self._path}: {name}: not opened; its venue is not enabled in this configuration")
         return self._addresses[name]
@@ -147,12 +151,14 @@ def _parse(path: Path, text: str) -> dict[str, str]:
 
 
 def _take(path: Path, venue: Venue, credential: Credential, lines: dict[str, str], log: Log) -> str:
-    if value := lines.get(credential.name):
+    given = {name: value for name in (credential.name, *credential.aliases) if (value := lines.get(name))}
+    if len({_plain(value) for value in given.values()}) > 1:
+        raise ConfigError(f"{path}: {' and '.join(given)}: name the same thing and disagree; keep {credential.name} only")
+    if credential.name in given:
+        return given[credential.name]
+    for alias, value in given.items():
+        log.warning("credential_alias", key=alias, advice=f"rename it to {credential.name} in {path}")
         return value
-    for alias in credential.aliases:
-        if value := lines.get(alias):
-            log.warning("credential_alias", key=alias, advice=f"rename it to {credential.name} in {path}")
-            return value
     retired = [name for name in credential.retired if lines.get(name)]
     if retired:
         raise ConfigError(f"{path}: {', '.join(retired)}: no longer of use; {credential.retired_advice}")
@@ -160,10 +166,29 @@ def _take(path: Path, venue: Venue, credential: Credential, lines: dict[str, str
     raise ConfigError(f"{path}: {credential.name}: {state}; {venue} is enabled and needs it, add {credential.name}=...")
 
 
-def _checked_key(path: Path, name: str, value: str) -> str:
-    if not _PRIVATE_KEY.match(value):
-        raise ConfigError(f"{path}: {name}: is not 64 hex digits (with or without 0x); the value is not shown here")
+def _plain(value: str) -> str:
+    """Two ways to write one value are no disagreement."""
+    return value.lower().removeprefix("0x")
+
+
+def _checked_key(path: Path, credential: Credential, value: str) -> str:
+    digits = _DIGITS[credential.form]
+    if not re.fullmatch(rf"(0x)?[0-9a-fA-F]{{{digits}}}", value):
+        raise ConfigError(
+            f"{path}: {credential.name}: is not {digits} hex digits (with or without 0x); the value is not shown here"
+        )
     return value
+
+
+def _checked_index(path: Path, credential: Credential, value: str) -> str:
+    number = int(value) if value.isascii() and value.isdecimal() and len(value) <= 15 else -1
+    if credential.form is Form.API_KEY_INDEX and number not in _API_KEY_INDICES:
+        raise ConfigError(
+            f"{path}: {credential.name}: {value} is not an API key index of 4 to 254 (lower ones belong to the venue's apps)"
+        )
+    if not 0 <= number < _ACCOUNT_LIMIT:
+        raise ConfigError(f"{path}: {credential.name}: {value} is not an account index, a whole number below 2^48")
+    return str(number)
 
 
 def _checked_address(path: Path, name: str, value: str) -> str:

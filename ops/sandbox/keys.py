@@ -2,7 +2,7 @@
 
 Made once, when missing, from a random source that is passed in. The private keys are AGENT keys: the masters' keys are
 thrown away at once, as nobody needs them here. Real files are never overwritten: if the secrets file exists, its
-addresses are taken as they are.
+values are taken as they are, and only a venue that it says nothing of is added at its end.
 """
 
 from __future__ import annotations
@@ -15,15 +15,20 @@ import msgspec
 from coincurve import PrivateKey
 
 from core.errors import ConfigError
-from core.roster import SPEC
+from core.roster import SPEC, Form
 from core.types import Venue
+from ops.sandbox.ecgfp5 import KEY_BYTES, ORDER, public_key
 from ops.sandbox.verify import keccak
 
 ACCOUNTS_FILE = "sandbox_accounts.json"
 
 
 class Identity(msgspec.Struct, frozen=True):
-    """An account that a venue knows: lower-case addresses, no secret."""
+    """An account that a venue knows, no secret: `address` and `agents` as the venue names them.
+
+    Mostly lower-case 0x addresses. Where accounts are numbers and keys have indices (Form.SCALAR_KEY), the address is the
+    number in decimal and an agent is `<key index>:<public key in hex>`.
+    """
 
     address: str
     agents: tuple[str, ...] = ()
@@ -37,7 +42,7 @@ def ensure(state_dir: Path, secrets_file: Path, venues: tuple[str, ...], rng: ra
         accounts = {venue: _make(secrets_file, venue, rng) for venue in venues}
     missing = [venue for venue in venues if venue not in accounts]
     if missing:
-        accounts.update((venue, _from_secrets(secrets_file, venue)) for venue in missing)
+        accounts.update((venue, _from_secrets(secrets_file, venue, rng)) for venue in missing)
     _write(state_dir / ACCOUNTS_FILE, msgspec.json.format(msgspec.json.encode(accounts)) + b"\n", 0o640)
     return accounts
 
@@ -60,10 +65,8 @@ def address_of(private_key: bytes) -> str:
 
 def _make(secrets_file: Path, venue: str, rng: random.Random) -> Identity:
     """A master (its key forgotten) and an agent (its key appended to the secrets file)."""
-    agent_key = rng.randbytes(32)
-    master, agent = address_of(rng.randbytes(32)), address_of(agent_key)
-    key_name, address_name = _names(venue)
-    lines = f"{key_name}=0x{agent_key.hex()}\n{address_name}={master}\n"
+    values = _new_values(venue, rng)
+    lines = "".join(f"{name}={value}\n" for name, value in values.items())
     if not secrets_file.exists():
         secrets_file.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
         lines = "# Throw-away agent keys of the sandbox; worth nothing anywhere else.\n" + lines
@@ -72,34 +75,54 @@ def _make(secrets_file: Path, venue: str, rng: random.Random) -> Identity:
         os.write(descriptor, lines.encode())
     finally:
         os.close(descriptor)
-    return Identity(master, (agent,))
+    return _identity(venue, values)
 
 
-def _from_secrets(secrets_file: Path, venue: str) -> Identity:
-    """The identity that an existing secrets file speaks of."""
+def _new_values(venue: str, rng: random.Random) -> dict[str, str]:
+    """A value for each of the venue's credentials."""
+    made = {
+        Form.ETHEREUM_KEY: lambda: "0x" + rng.randbytes(32).hex(),
+        Form.ETHEREUM_ADDRESS: lambda: address_of(rng.randbytes(32)),
+        Form.SCALAR_KEY: lambda: rng.randrange(1, ORDER).to_bytes(KEY_BYTES, "little").hex(),
+        Form.ACCOUNT_INDEX: lambda: str(rng.randrange(100_000, 1_000_000)),
+        Form.API_KEY_INDEX: lambda: str(rng.randrange(4, 255)),
+    }
+    return {credential.name: made[credential.form]() for credential in SPEC[Venue(venue)].credentials}
+
+
+def _identity(venue: str, values: dict[str, str]) -> Identity:
+    """The public half of a venue's credentials. Raises KeyError or ValueError when they are not all there and well formed."""
+    by_form = {credential.form: values[credential.name] for credential in SPEC[Venue(venue)].credentials}
+    if Form.SCALAR_KEY in by_form:
+        secret = int.from_bytes(bytes.fromhex(by_form[Form.SCALAR_KEY].removeprefix("0x")), "little")
+        agent = f"{int(by_form[Form.API_KEY_INDEX])}:{public_key(secret).hex()}"
+        return Identity(str(int(by_form[Form.ACCOUNT_INDEX])), (agent,))
+    key = bytes.fromhex(by_form[Form.ETHEREUM_KEY].removeprefix("0x"))
+    return Identity(by_form[Form.ETHEREUM_ADDRESS].lower(), (address_of(key),))
+
+
+def _from_secrets(secrets_file: Path, venue: str, rng: random.Random) -> Identity:
+    """The identity that an existing secrets file speaks of; of a venue that it does not know at all, a new one is added."""
     values: dict[str, str] = {}
     for line in secrets_file.read_text(encoding="utf-8").splitlines():
         name, separator, value = line.partition("=")
         if separator and not name.lstrip().startswith("#"):
             values[name.strip()] = value.strip()
-    key_name, address_name = _names(venue)
+    names = []
+    for credential in SPEC[Venue(venue)].credentials:
+        names.append(credential.name)
+        given = [values[alias] for alias in credential.aliases if values.get(alias)]
+        if credential.name not in values and given:
+            values[credential.name] = given[0]
+    if not any(name in values for name in names):
+        return _make(secrets_file, venue, rng)
     try:
-        agent = address_of(bytes.fromhex(values[key_name].removeprefix("0x")))
-        return Identity(values[address_name].lower(), (agent,))
+        return _identity(venue, values)
     except (KeyError, ValueError) as error:
         raise ConfigError(
-            f"{secrets_file}: {key_name} and {address_name} must hold a key and an address ({error}); "
+            f"{secrets_file}: {', '.join(names)} must hold keys, addresses and indices of {venue} ({error}); "
             "remove the file and run `tandem setup` for new throw-away keys"
         ) from error
-
-
-def _names(venue: str) -> tuple[str, str]:
-    """The names of a venue's private key and user address, from the roster."""
-    credentials = SPEC[Venue(venue)].credentials
-    return (
-        next(c.name for c in credentials if c.secret),
-        next(c.name for c in credentials if not c.secret),
-    )
 
 
 def _write(file: Path, content: bytes, mode: int) -> None:

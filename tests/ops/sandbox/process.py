@@ -29,8 +29,9 @@ class SandboxProcess:
         text = (ROOT / "config" / "sandbox.toml").read_text()
         head, _, _ = text.partition("[sandbox]")
         head = head.replace('name = "sandbox"', f'name = "t{os.getpid()}-{directory.name.lower()[:20]}"')
+        tier = 'tier = "premium"\n'
         calm = "basis_sd_bps = 0.0\njump_bps = 0.0\n" if quiet else ""
-        venues = "".join(f"[sandbox.venues.{v}]\nport = 0\norder_delay_ms = {order_delay_ms}\n" for v in self._venues())
+        venues = "".join(f"[sandbox.venues.{v}]\nport = 0\norder_delay_ms = {order_delay_ms}\n{tier if v == 'lighter' else ''}" for v in self._venues())
         self.config.write_text(f"{head}[sandbox]\nseed = 7\ncontrol_port = 0\n{calm}{extra}\n{venues}")
         self.state_dir = directory / "var" / "sandbox"
         self.process: subprocess.Popen[bytes] | None = None
@@ -98,4 +99,4 @@ class SandboxProcess:
 
     @staticmethod
     def _venues() -> list[str]:
-        return ["hyperliquid", "aster"]
+        return ["hyperliquid", "aster", "lighter"]
