@@ -70,8 +70,10 @@ class Link(Protocol):
     @property
     def carried(self) -> set[Traffic]: ...
     def drop(self) -> None: ...
-    def hold(self, frame: bytes, binary: bool, frames: int) -> bool:
-        """Keep a frame back until so many others have passed; False when one is being kept already."""
+    @property
+    def is_holding(self) -> bool: ...
+    def hold(self, frame: bytes, binary: bool, frames: int) -> None:
+        """Keep a frame back until so many others have passed; one at a time."""
 
     def push(self, frame: bytes, binary: bool = False, due_mono_ns: int = 0) -> None:
         """Queue one frame, to be written no earlier than `due_mono_ns` and after what was queued before it."""
@@ -196,8 +198,9 @@ class Faults:
             frame, binary = garble(frame, rubbish.way, self._rng)
         late = self._strike(Kind.SLOW, traffic)
         due_ns = self._clock.mono_ns() + int(late.value * NS_PER_MS) if late else 0
-        reorder = self._strike(Kind.REORDER, traffic)
-        if reorder and link.hold(frame, binary, int(reorder.value)):
+        reorder = None if link.is_holding else self._strike(Kind.REORDER, traffic)
+        if reorder:
+            link.hold(frame, binary, int(reorder.value))
             return
         again = self._strike(Kind.DUPLICATE, traffic)
         for _ in range(1 + (int(again.value) if again else 0)):

@@ -68,6 +68,7 @@ class Connection:
             faults.pass_frame(self, frame)
         else:
             self.push(frame)
+            self.release()
 
     async def act(
         self, traffic: Traffic, perform: Callable[[], Awaitable[tuple[int, bytes]]]
@@ -101,13 +102,14 @@ class Connection:
         self._queue.append(_Queued(frame, WSMsgType.BINARY if binary else WSMsgType.TEXT, due_mono_ns))
         self._wake.set()
 
-    def hold(self, frame: bytes, binary: bool, frames: int) -> bool:
-        """Keep a frame back until `frames` others have passed, at most HOLD_S; False when one is being kept."""
-        if self._held is not None:
-            return False
+    @property
+    def is_holding(self) -> bool:
+        return self._held is not None
+
+    def hold(self, frame: bytes, binary: bool, frames: int) -> None:
+        """Keep a frame back until `frames` others have passed, at most HOLD_S. One at a time."""
         self._held = (frame, binary, frames)
         asyncio.get_running_loop().call_later(HOLD_S, self._let_go, frame)
-        return True
 
     def release(self) -> None:
         """One frame has passed."""

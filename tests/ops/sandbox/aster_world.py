@@ -7,6 +7,7 @@ eth-account on purpose: the sandbox must agree with somebody else's EIP-712.
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Iterable
 from decimal import Decimal
 from typing import Any
@@ -22,7 +23,9 @@ from yarl import URL
 from core.clock import NS_PER_US, Clock, SystemClock
 from core.log import Log
 from ops.sandbox.exchange import Exchange
+from ops.sandbox.faults import Faults, VenueClock
 from ops.sandbox.model import Sample, Transaction
+from ops.sandbox.sockets import FAULTS
 from ops.sandbox.venues.aster import SandboxVenue
 from ops.sandbox.venues.base import Host
 
@@ -85,11 +88,12 @@ class World:
     def __init__(self, clock: Clock | None = None, order_delay_s: float = 0.0, log: Iterable[Transaction] = ()) -> None:
         self.clock: Clock = clock or SystemClock()
         self.transactions: list[Transaction] = []
+        clock = VenueClock(self.clock)
         rate = {"HYPE": 0.00002}
         self.exchange = Exchange(
             "aster",
             SandboxVenue.terms(SYMBOLS),
-            self.clock,
+            clock,
             lambda symbol, hour: rate.get(symbol, 0.0000125),
             self.transactions.append,
         )
@@ -97,12 +101,14 @@ class World:
         self.venue = SandboxVenue(
             Host(
                 exchange=self.exchange,
-                clock=self.clock,
+                clock=clock,
                 log=Log("test", SystemClock(), "error"),
                 order_delay_s=order_delay_s,
             )
         )
         self.exchange.attach(self.venue.listener)
+        self.faults = Faults(self.venue.dialect, clock, random.Random(5), self.venue.expire_auth)
+        self.exchange.ration(self.faults.fill_share)
         for symbol in SYMBOLS:
             self.quote(symbol, PX[symbol])
         self.exchange.open_account(USER.lower(), BALANCE, [AGENT.lower()])
@@ -110,7 +116,10 @@ class World:
         self._nonce = 0
 
     async def __aenter__(self) -> World:
-        self._runner = web.AppRunner(self.venue.application())
+        application = self.venue.application()
+        application[FAULTS] = self.faults
+        application.middlewares.append(self.faults.middleware)
+        self._runner = web.AppRunner(application, shutdown_timeout=0.2)
         await self._runner.setup()
         site = web.TCPSite(self._runner, "127.0.0.1", 0)
         await site.start()

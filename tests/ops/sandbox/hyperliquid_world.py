@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from decimal import Decimal
 from types import TracebackType
 from typing import Any
@@ -16,7 +17,9 @@ from hyperliquid.utils.signing import sign_l1_action
 from core.clock import NS_PER_MS, SimClock
 from core.log import Log
 from ops.sandbox.exchange import Exchange
+from ops.sandbox.faults import Faults, VenueClock
 from ops.sandbox.model import Sample, Transaction
+from ops.sandbox.sockets import FAULTS
 from ops.sandbox.venues.base import Host
 from ops.sandbox.venues.hyperliquid import SandboxVenue
 
@@ -33,12 +36,15 @@ class World:
     def __init__(self, order_delay_s: float = 0.0) -> None:
         self.clock = SimClock()
         self.transactions: list[Transaction] = []
+        clock = VenueClock(self.clock)
         self.exchange = Exchange(
-            "hyperliquid", SandboxVenue.terms(SYMBOLS), self.clock, lambda symbol, hour: 0.0000125, self.transactions.append
+            "hyperliquid", SandboxVenue.terms(SYMBOLS), clock, lambda symbol, hour: 0.0000125, self.transactions.append
         )
         log = Log("test", self.clock, "error")
-        self.venue = SandboxVenue(Host(exchange=self.exchange, clock=self.clock, log=log, order_delay_s=order_delay_s))
+        self.venue = SandboxVenue(Host(exchange=self.exchange, clock=clock, log=log, order_delay_s=order_delay_s))
         self.exchange.attach(self.venue.listener)
+        self.faults = Faults(self.venue.dialect, clock, random.Random(5), self.venue.expire_auth)
+        self.exchange.ration(self.faults.fill_share)
         for symbol, px in PX.items():
             self.quote(symbol, px)
         self.exchange.open_account(USER, Decimal(10_000), [AGENT.address.lower()])
@@ -46,7 +52,10 @@ class World:
         self._nonce = self.clock.wire_ns() // NS_PER_MS
 
     async def __aenter__(self) -> World:
-        self._runner = web.AppRunner(self.venue.application(), shutdown_timeout=0.2)
+        application = self.venue.application()
+        application[FAULTS] = self.faults
+        application.middlewares.append(self.faults.middleware)
+        self._runner = web.AppRunner(application, shutdown_timeout=0.2)
         await self._runner.setup()
         await web.TCPSite(self._runner, "127.0.0.1", 0).start()
         self.url = f"http://127.0.0.1:{self._runner.addresses[0][1]}"
