@@ -231,7 +231,7 @@ class Feed:
         """One round; an answer that fails leaves the figure it had, a refusal for the rate ends the round."""
         for request in self._decoder.figures_requests(self._clock.calendar_ns()):
             try:
-                events = self._decoder.load_figures(await reads.read(request))
+                events = self._decoder.load_figures(await reads.read(request), request.about)
             except RateLimited as error:
                 self._meters.rest_errors.add()
                 self._log.warning("figures_rate_limited", detail=str(error), wait_s=error.retry_after_s)

@@ -310,7 +310,9 @@ class Publisher:
     def _gap(self, symbol: str, now_ns: int) -> None:
         line = self._lines.get(symbol)
         if line is not None:
+            sequence = line.sequence
             self._void(line, now_ns, 0)
+            line.sequence = sequence  # the numbers go on: what is older than the last quote must not become the truth
             self._ring_soon()
 
     def _mark(self, line: _Line, event: MarkEvent, now_ns: int) -> None:

@@ -26,16 +26,18 @@ from core.settings import FeedsConfig
 from feeds.meters import Meters
 from feeds.pace import Pace
 from feeds.publisher import Publisher
-from feeds.venues.base import ControlEvent, ControlKind, FeedDecoder, FeedEvent, GapEvent, SocketPlan
+from feeds.venues.base import ControlEvent, ControlKind, FeedDecoder, FeedEvent, GapEvent, SocketPlan, Stream
 from feeds.wire import PublicReads, Socket
 
 WATCH_S = 0.25
 PONG_S = 10.0
+ANSWER_S = 10.0  # a subscription that is not answered by then is asked for again
 ROTATE_OVERLAP_S = 5.0
 ROTATE_RETRY_S = 60.0
 MAX_DOUBLINGS = 16
 SHOWN_BYTES = 200
 SHOWN_FRAMES = 4
+MAX_REPLIES = 64  # frames owed to the venue; the oldest are forgotten beyond
 
 
 class Wiring(NamedTuple):
@@ -57,13 +59,19 @@ class Wiring(NamedTuple):
 class _Connection:
     """One open socket with its pump, and what the watch needs to know of it."""
 
-    def __init__(self, socket: Socket, now_ns: int, on_frame: Callable[[_Connection, bytes], None]) -> None:
+    def __init__(
+        self, socket: Socket, stream: Stream, now_ns: int, on_frame: Callable[[_Connection, bytes], None]
+    ) -> None:
         self.socket = socket
+        self.stream = stream
         self.opened_ns = now_ns
         self.is_fed = False  # has brought market data
         self.market_ns = now_ns  # last market frame, or when the last subscription was sent
         self.pinged_ns = now_ns
         self.pong_due_ns = 0  # 0 = none outstanding
+        self.asked_ns = now_ns  # when what is unanswered was last asked for
+        self.is_leaving = False  # the venue has announced that it will drop this connection
+        self.replies: deque[bytes] = deque(maxlen=MAX_REPLIES)
         self.void: set[str] = set()  # symbols to subscribe again after a gap; bounded by the catalogue
         self.sent: deque[bytes] = deque(maxlen=SHOWN_FRAMES)
         self.pump = asyncio.create_task(socket.pump(functools.partial(on_frame, self)))
@@ -85,7 +93,6 @@ class Session:
         self._plan = plan
         self._is_due = False  # the plan changed under an open connection
         self._wiring = wiring
-        self._decode = wiring.decoder.decode
         self._take = wiring.publisher.take
         self._mono_ns = wiring.clock.mono_ns
         self._retry_rotation_ns = 0
@@ -148,7 +155,7 @@ class Session:
         self._is_due = False
         plan = self._plan
         socket = await Socket.open(wiring.http, wiring.url)
-        connection = _Connection(socket, self._mono_ns(), self._on_frame)
+        connection = _Connection(socket, wiring.decoder.stream(plan), self._mono_ns(), self._on_frame)
         wiring.meters.connects.add()
         wiring.log.info("stream_open", socket=self.index, symbols=len(plan.symbols), frames=len(plan.frames))
         is_subscribed = False
@@ -160,7 +167,7 @@ class Session:
             if not is_subscribed:
                 self._show_sent(connection)
                 await connection.close()
-        connection.market_ns = self._mono_ns()  # silence counts from the last request
+        connection.market_ns = connection.asked_ns = self._mono_ns()  # silence counts from the last request
         connection.seed = asyncio.create_task(self._seed())
         self.state = "live"
         return connection
@@ -187,7 +194,7 @@ class Session:
         meters = self._wiring.meters
         meters.frames.add()
         try:
-            events = self._decode(frame)
+            events = connection.stream.decode(frame)
         except Malformed as error:
             meters.malformed.add()
             shown = frame[:SHOWN_BYTES].decode(errors="replace")
@@ -208,9 +215,11 @@ class Session:
             wiring.log.warning("gap", socket=self.index, symbol=event.symbol, detail=event.detail)
             connection.void.add(event.symbol)
         elif isinstance(event, ControlEvent):
+            connection.replies.extend(event.reply)
             if event.kind is ControlKind.PONG:
                 connection.pong_due_ns = 0
             elif event.kind is ControlKind.ERROR or event.kind is ControlKind.CLOSING:
+                connection.is_leaving |= event.kind is ControlKind.CLOSING
                 wiring.meters.venue_errors.add()
                 wiring.log.warning("venue_says", socket=self.index, kind=event.kind.value, detail=event.detail)
             else:
@@ -234,9 +243,23 @@ class Session:
             connection.pinged_ns = now_ns
             connection.pong_due_ns = connection.pong_due_ns or now_ns + int(PONG_S * NS_PER_S)
             await self._send(connection, decoder.ping())
+        if now_ns - connection.asked_ns > ANSWER_S * NS_PER_S:
+            connection.asked_ns = now_ns
+            await self._ask_again(connection)
+        while connection.replies:
+            await self._send(connection, connection.replies.popleft())
         while connection.void:
             for frame in decoder.resubscribe(connection.void.pop()):
                 await self._send(connection, frame)
+
+    async def _ask_again(self, connection: _Connection) -> None:
+        """A refused or lost subscription is a silent symbol on a healthy socket: nothing else would tell."""
+        frames = connection.stream.overdue()
+        if frames:
+            shown = [frame.decode(errors="replace") for frame in frames[:SHOWN_FRAMES]]
+            self._wiring.log.warning("subscriptions_unanswered", socket=self.index, count=len(frames), again=shown)
+        for frame in frames:
+            await self._send(connection, frame)
 
     def _show_sent(self, connection: _Connection) -> None:
         """Some venues drop a socket without a word for a name they do not know: the last requests tell which."""
@@ -248,7 +271,11 @@ class Session:
         if now_ns < self._retry_rotation_ns:
             return False
         limit_s = self._wiring.decoder.max_connection_s
-        return self._is_due or (limit_s > 0 and now_ns - connection.opened_ns > limit_s * NS_PER_S)
+        return (
+            self._is_due
+            or connection.is_leaving
+            or (limit_s > 0 and now_ns - connection.opened_ns > limit_s * NS_PER_S)
+        )
 
     async def _rotate(self, old: _Connection) -> _Connection:
         """The connection to go on with: a new one once it has brought market data beside the old one, else the old."""

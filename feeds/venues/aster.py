@@ -30,6 +30,7 @@ from feeds.venues.base import (
     QuoteEvent,
     RestRequest,
     SocketPlan,
+    Stream,
 )
 
 CHANNELS = ("bookTicker", "markPrice@1s", "depth20@500ms")  # quotes first, so that they live first
@@ -173,6 +174,12 @@ class Decoder:
     def ping(self) -> bytes:
         return b""  # the venue sends ping frames, which the library answers
 
+    def stream(self, plan: SocketPlan) -> Stream:
+        return self  # every frame stands alone
+
+    def overdue(self) -> list[bytes]:
+        return []
+
     def decode(self, frame: bytes) -> list[FeedEvent]:
         try:
             if frame.startswith(b'{"stream"'):
@@ -213,7 +220,7 @@ class Decoder:
             requests.append(RestRequest(f"/fapi/v3/ticker/24hr?symbol={name}", None))
         return requests
 
-    def load_figures(self, answer: bytes) -> list[MarketEvent]:
+    def load_figures(self, answer: bytes, about: str = "") -> list[MarketEvent]:
         """A `ticker/24hr` (volume; `quoteVolume` is in USDT) or the last settled rate of a `fundingRate` answer, its
         interval being the distance of the last two rows; fewer than two rows do not tell it, and give nothing."""
         try:

@@ -1,9 +1,11 @@
 """What a feed asks of a venue: the FeedDecoder protocol. A decoder knows frames; it has no socket, clock or log.
 
-`feeds/venues/<venue>.py` exposes class `Decoder`. `decode` turns one frame into a list of events in canonical units;
-everything it cannot decode raises core.errors.Malformed, which the session counts and drops. Order between frames is the
-publisher's business: a decoder hands on the venue's own order number and keeps nothing from frame to frame, except what
-must be seen across frames to know a unit (the settlement times by which Aster's funding interval is checked).
+`feeds/venues/<venue>.py` exposes class `Decoder`. A Stream of it turns one frame into a list of events in canonical
+units; everything it cannot decode raises core.errors.Malformed, which the session counts and drops. Order between frames
+is the publisher's business: a decoder hands on the venue's own order number and keeps nothing from frame to frame, except
+what must be seen across frames to know a unit (the settlement times by which Aster's funding interval is checked) or to
+know a book at all (differences and the chain they hang on). What one connection builds up belongs to that connection's
+Stream and dies with it: while a stream rotates two connections speak of the same symbols, each with a chain of its own.
 """
 
 from __future__ import annotations
@@ -67,10 +69,11 @@ class ControlEvent(NamedTuple):
 
     kind: ControlKind
     detail: str
+    reply: tuple[bytes, ...] = ()  # frames that the venue's protocol makes us send back on this connection
 
 
 class GapEvent(NamedTuple):
-    """The venue's own sequence broke: the symbol's quote is void until the resubscription answers."""
+    """The venue's own sequence broke: the symbol's quote is void until a newer frame, and its channels are renewed."""
 
     symbol: str
     detail: str
@@ -86,6 +89,7 @@ class RestRequest(NamedTuple):
     path: str
     body: bytes | None
     weight: int = 1
+    about: str = ""  # handed on with the answer, where the answer does not say what it is about
 
 
 class SocketPlan(NamedTuple):
@@ -93,6 +97,16 @@ class SocketPlan(NamedTuple):
 
     symbols: tuple[str, ...]
     frames: tuple[bytes, ...]
+
+
+class Stream(Protocol):
+    """The decoding of one connection. A venue whose frames stand alone lets its Decoder be the Stream of all."""
+
+    def decode(self, frame: bytes) -> list[FeedEvent]:
+        """Raises Malformed."""
+
+    def overdue(self) -> list[bytes]:
+        """A few frames that ask again for what was subscribed on this connection and never answered. Called every 10 s."""
 
 
 class FeedDecoder(Protocol):
@@ -131,8 +145,8 @@ class FeedDecoder(Protocol):
     def ping(self) -> bytes:
         """The application-level ping frame."""
 
-    def decode(self, frame: bytes) -> list[FeedEvent]:
-        """Raises Malformed."""
+    def stream(self, plan: SocketPlan) -> Stream:
+        """The decoding of a new connection that carries `plan`."""
 
     def seed_requests(self) -> list[RestRequest]:
         """Reads of current quotes after subscribing, where the venue sends no first quote; may be empty."""
@@ -143,5 +157,5 @@ class FeedDecoder(Protocol):
     def figures_requests(self, calendar_ns: int) -> list[RestRequest]:
         """Periodic reads for settled funding, volume and open interest that are not on the stream, as of `calendar_ns`."""
 
-    def load_figures(self, answer: bytes) -> list[MarketEvent]:
-        """Events of one answer to `figures_requests`; answers tell by themselves what they are. Raises Malformed."""
+    def load_figures(self, answer: bytes, about: str = "") -> list[MarketEvent]:
+        """Events of one answer to `figures_requests`, whose request was `about`. Raises Malformed."""

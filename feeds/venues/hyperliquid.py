@@ -28,6 +28,7 @@ from feeds.venues.base import (
     QuoteEvent,
     RestRequest,
     SocketPlan,
+    Stream,
 )
 
 GREETING = b"Websocket connection established."
@@ -144,6 +145,12 @@ class Decoder:
     def ping(self) -> bytes:
         return b'{"method":"ping"}'
 
+    def stream(self, plan: SocketPlan) -> Stream:
+        return self  # every frame stands alone
+
+    def overdue(self) -> list[bytes]:
+        return []
+
     def decode(self, frame: bytes) -> list[FeedEvent]:
         try:
             message = _frames.decode(frame)
@@ -175,7 +182,7 @@ class Decoder:
             for coin in self._names.values()
         ]
 
-    def load_figures(self, answer: bytes) -> list[MarketEvent]:
+    def load_figures(self, answer: bytes, about: str = "") -> list[MarketEvent]:
         """The last settled rate of a `fundingHistory` answer. Its interval is the distance of the last two rows: rows of
         before 2023-06-08 are 8 h apart. Fewer than two rows do not tell it, and give nothing."""
         try:

@@ -236,7 +236,7 @@ async def test_a_broken_invariant_ends_the_feed(stage: Stage, monkeypatch: pytes
     def broken(frame: bytes) -> list[FeedEvent]:
         raise InvariantError("test")
 
-    monkeypatch.setattr(stage.feed._sessions[0], "_decode", broken)
+    monkeypatch.setattr(stage.decoder, "decode", broken)
     with pytest.raises(InvariantError):
         await stage.task
     assert isinstance(stage.quote("BTC"), Down)

@@ -181,7 +181,12 @@ def test_a_gap_voids_one_symbol(rig: Rig, market: Market) -> None:
     assert not market.take(GapEvent("BTC", "10 then 14"))
     assert not rig.live_quote("BTC").is_sound
     assert rig.live_quote("ETH").is_sound
-    market.quote("BTC", sequence=4)
+    market.quote("BTC", sequence=9)  # a frame from before the gap, reordered, is not the truth
+    assert not rig.live_quote("BTC").is_sound
+    market.depth("BTC", sequence=10)  # the book as it was last published is
+    assert rig.live_quote("BTC").is_sound
+    market.take(GapEvent("BTC", "again"))
+    market.quote("BTC", sequence=15)
     assert rig.live_quote("BTC").is_sound
 
 

@@ -248,6 +248,6 @@ async def test_a_bug_in_a_decoder_is_not_hidden(stage: Stage, monkeypatch: pytes
     def broken(frame: bytes) -> list[FeedEvent]:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(stage.session, "_decode", broken)
+    monkeypatch.setattr(stage.wiring.decoder, "decode", broken)
     with pytest.raises(ZeroDivisionError):
         await stage.task

@@ -1,0 +1,102 @@
+"""Lighter's `orderBookDetails` (or the lighter `orderBooks`) -> Instrument rows of its perps (docs/venues/lighter.md 2).
+
+Integers on Lighter's wire are our ticks and lots: `price` is in 10^-supported_price_decimals and `base_amount` in
+10^-supported_size_decimals, and there is no rule of significant figures.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+import msgspec
+
+from core.errors import Malformed
+from core.specs.naming import THOUSANDS, canonical, one_per_symbol
+from core.types import Instrument, Venue
+
+VENUE = Venue("lighter")
+QUOTE_CCY = "USDC"
+PERP = "perp"
+ACTIVE = "active"
+OK = 200
+MARGIN_UNIT = 10_000  # margin fractions are in 1e-4
+MAX_DECIMALS = 18
+NIL_MARKET = 255  # "no market" on the order path, never one
+
+
+class _Rules(msgspec.Struct):
+    hidden: bool = False
+
+
+class _Row(msgspec.Struct):
+    symbol: str
+    market_id: int
+    market_type: str
+    status: str
+    min_base_amount: Decimal
+    min_quote_amount: Decimal
+    supported_size_decimals: int
+    supported_price_decimals: int
+    min_initial_margin_fraction: int = 0
+    maintenance_margin_fraction: int = 0
+    market_config: _Rules | None = None
+
+
+class _Answer(msgspec.Struct):
+    code: int
+    message: str = ""
+    order_book_details: list[msgspec.Raw] = []
+    order_books: list[msgspec.Raw] = []
+
+
+def instruments(order_book_details: bytes | str) -> list[Instrument]:
+    """Perps of `GET /api/v1/orderBookDetails`, one per canonical symbol; what is not active or hidden is flagged delisted.
+
+    `venue_index` is the market id: read here and nowhere else, never inferred (perps stand at 0.. on mainnet, at 4095..
+    on testnet). The light `orderBooks` answer does as well: it has no margins, then max_leverage is 1 and
+    maintenance_margin_ratio 0, "not told". Spot markets and rows that do not decode are left out. Raises Malformed when
+    the answer as a whole does not decode or holds no usable row.
+    """
+    try:
+        answer = msgspec.json.decode(order_book_details, type=_Answer)
+    except (msgspec.DecodeError, msgspec.ValidationError) as error:
+        raise Malformed(f"lighter orderBookDetails: {error}") from error
+    if answer.code != OK:
+        raise Malformed(f"lighter orderBookDetails: code {answer.code}: {answer.message[:200]}")
+    raws = answer.order_book_details or answer.order_books
+    rows = [row for raw in raws if (row := _instrument(raw)) is not None]
+    if not rows:
+        raise Malformed(f"lighter orderBookDetails: none of its {len(raws)} rows is usable")
+    return one_per_symbol(rows)
+
+
+def _instrument(raw: msgspec.Raw) -> Instrument | None:
+    try:
+        row = msgspec.json.decode(raw, type=_Row)
+    except (msgspec.DecodeError, msgspec.ValidationError):
+        return None
+    decimals = (row.supported_price_decimals, row.supported_size_decimals)
+    minimums = (row.min_base_amount, row.min_quote_amount)
+    if row.market_type != PERP or not row.symbol or row.market_id < 0 or row.market_id == NIL_MARKET:
+        return None
+    if not all(0 <= each <= MAX_DECIMALS for each in decimals):
+        return None
+    if not all(each.is_finite() and each >= 0 for each in minimums):
+        return None
+    symbol, multiplier = canonical(row.symbol, THOUSANDS)
+    initial = row.min_initial_margin_fraction
+    return Instrument(
+        venue=VENUE,
+        symbol=symbol,
+        venue_symbol=row.symbol,
+        venue_index=row.market_id,
+        multiplier=multiplier,
+        tick_size=Decimal(1).scaleb(-row.supported_price_decimals),
+        lot_size=Decimal(1).scaleb(-row.supported_size_decimals),
+        min_qty=row.min_base_amount,
+        min_notional_usd=row.min_quote_amount,
+        max_leverage=max(1, MARGIN_UNIT // initial) if initial > 0 else 1,  # 0 was seen: no leverage published
+        maintenance_margin_ratio=max(0, row.maintenance_margin_fraction) / MARGIN_UNIT,
+        quote_ccy=QUOTE_CCY,
+        delisted=row.status != ACTIVE or (row.market_config is not None and row.market_config.hidden),
+    )
