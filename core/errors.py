@@ -15,6 +15,8 @@ Expected answers are values, not exceptions (Quote | Stale | ..., Allowed | Deni
 
 from __future__ import annotations
 
+import msgspec
+
 EXIT_OK = 0
 EXIT_CRASH = 1
 EXIT_RESIDUAL = 2
@@ -24,6 +26,9 @@ EXIT_INVARIANT = 70
 EXIT_BUSY = 75
 EXIT_PERMISSION = 77
 EXIT_CONFIG = 78
+
+UNDECODABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""All that msgspec raises on hostile bytes: not JSON or not the shape, not UTF-8, nested too deeply."""
 
 
 class TandemError(Exception):

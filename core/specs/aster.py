@@ -6,7 +6,7 @@ from decimal import Decimal, InvalidOperation
 
 import msgspec
 
-from core.errors import Malformed
+from core.errors import UNDECODABLE, Malformed
 from core.specs.naming import THOUSANDS, canonical, one_per_symbol
 from core.types import Instrument, Venue
 
@@ -51,7 +51,7 @@ def instruments(exchange_info: bytes | str, leverage_brackets: bytes | str | Non
     """
     try:
         info = msgspec.json.decode(exchange_info, type=_Info)
-    except (msgspec.DecodeError, msgspec.ValidationError) as error:
+    except UNDECODABLE as error:
         raise Malformed(f"aster exchangeInfo: {error}") from error
     lowest = {} if leverage_brackets is None else _lowest_brackets(leverage_brackets)
     rows = [row for raw in info.symbols if (row := _instrument(raw, lowest)) is not None]
@@ -63,7 +63,7 @@ def instruments(exchange_info: bytes | str, leverage_brackets: bytes | str | Non
 def _instrument(raw: msgspec.Raw, lowest: dict[str, _Bracket]) -> Instrument | None:
     try:
         row = msgspec.json.decode(raw, type=_Row)
-    except (msgspec.DecodeError, msgspec.ValidationError):
+    except UNDECODABLE:
         return None
     if (row.contractType, row.quoteAsset, row.marginAsset) != ("PERPETUAL", QUOTE_CCY, QUOTE_CCY):
         return None
@@ -112,7 +112,7 @@ def _lowest_brackets(payload: bytes | str) -> dict[str, _Bracket]:
     """The bracket that starts at the lowest notional, by venue symbol; with `symbol=` the venue answers one object."""
     try:
         rows = msgspec.json.decode(payload, type=list[_Brackets] | _Brackets)
-    except (msgspec.DecodeError, msgspec.ValidationError) as error:
+    except UNDECODABLE as error:
         raise Malformed(f"aster leverageBrackets: {error}") from error
     listed = rows if isinstance(rows, list) else [rows]
     return {row.symbol: min(row.brackets, key=lambda each: each.notionalFloor) for row in listed if row.brackets}

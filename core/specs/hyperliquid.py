@@ -6,7 +6,7 @@ from decimal import Decimal, InvalidOperation
 
 import msgspec
 
-from core.errors import Malformed
+from core.errors import UNDECODABLE, Malformed
 from core.specs.naming import KILO, canonical, one_per_symbol
 from core.types import Instrument, Venue
 
@@ -47,7 +47,7 @@ def instruments(meta: bytes | str) -> list[Instrument]:
     """
     try:
         decoded = msgspec.json.decode(meta, type=_Meta)
-    except (msgspec.DecodeError, msgspec.ValidationError) as error:
+    except UNDECODABLE as error:
         raise Malformed(f"hyperliquid meta: {error}") from error
     tables = _margin_tables(decoded.marginTables)
     rows = [
@@ -63,7 +63,7 @@ def instruments(meta: bytes | str) -> list[Instrument]:
 def _instrument(index: int, raw: msgspec.Raw, tables: dict[int, int]) -> Instrument | None:
     try:
         row = msgspec.json.decode(raw, type=_Row)
-    except (msgspec.DecodeError, msgspec.ValidationError):
+    except UNDECODABLE:
         return None
     if not row.name or not 0 <= row.szDecimals <= PRICE_DECIMALS or row.maxLeverage < 1:
         return None
@@ -95,7 +95,7 @@ def _margin_tables(raws: list[msgspec.Raw]) -> dict[int, int]:
         try:
             number, table = msgspec.json.decode(raw, type=tuple[int, _Table])
             tiers = sorted(table.marginTiers, key=lambda tier: Decimal(tier.lowerBound))
-        except (msgspec.DecodeError, msgspec.ValidationError, InvalidOperation):
+        except (*UNDECODABLE, InvalidOperation):
             continue
         if tiers and tiers[0].maxLeverage >= 1:
             found[number] = tiers[0].maxLeverage

@@ -16,7 +16,7 @@ from math import inf, nan
 import msgspec
 
 from core.clock import NS_PER_MS
-from core.errors import Malformed
+from core.errors import UNDECODABLE, Malformed
 from core.specs import aster as specs
 from core.types import FundingKind, FundingRate, Instrument
 from feeds.venues.base import (
@@ -119,7 +119,7 @@ _controls = msgspec.json.Decoder(_Control)
 _intervals = msgspec.json.Decoder(list[msgspec.Raw])
 _seeds = msgspec.json.Decoder(list[_Seed], strict=False)
 _figures = msgspec.json.Decoder(list[_HistoryRow] | _Day, strict=False)
-_INVALID = (msgspec.DecodeError, msgspec.ValidationError)
+_INVALID = UNDECODABLE
 
 
 class Decoder:

@@ -14,7 +14,7 @@ from math import inf, nan
 import msgspec
 
 from core.clock import NS_PER_MS
-from core.errors import Malformed
+from core.errors import UNDECODABLE, Malformed
 from core.specs import hyperliquid as specs
 from core.types import FundingKind, FundingRate, Instrument
 from feeds.venues.base import (
@@ -102,7 +102,7 @@ _CONTROL = {"subscriptionResponse": ControlKind.ACK, "error": ControlKind.ERROR}
 _frames = msgspec.json.Decoder(_Bbo | _Book | _AssetCtx | _Pong, strict=False)
 _envelopes = msgspec.json.Decoder(_Envelope)
 _history = msgspec.json.Decoder(list[_HistoryRow], strict=False)
-_INVALID = (msgspec.DecodeError, msgspec.ValidationError)
+_INVALID = UNDECODABLE
 
 
 class Decoder:
