@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable
 
 MAX_DEPTH = 20_000
+_LETTER = re.compile(rb':"[A-Za-z]')
 _NUMBER = re.compile(rb'"?-?[0-9]+(?:\.[0-9]+)?"?(?=[,}\]])')
 
 
@@ -35,9 +36,14 @@ def _hostile(frame: bytes, rng: random.Random) -> bytes:
     return _NUMBER.sub(lambda _: rng.choice((b'"NaN"', b'"-1"', b'"Infinity"', b"1e999", b"null")), frame)
 
 
+def _utf8(frame: bytes, rng: random.Random) -> bytes:
+    """One letter within a string is no letter of UTF-8."""
+    return _LETTER.sub(lambda found: found[0][:-1] + b"\xff", frame, count=1) + b" "
+
+
 def _deep(frame: bytes, rng: random.Random) -> bytes:
-    """Nested too deeply for a decoder that recurses."""
-    return b'{"channel":' + b"[" * MAX_DEPTH
+    """An unknown field, nested too deeply for a decoder that recurses."""
+    return frame.replace(b"{", b'{"zz":' + b"[" * MAX_DEPTH + b"]" * MAX_DEPTH + b",", 1)
 
 
 def _text(frame: bytes, rng: random.Random) -> bytes:
@@ -49,6 +55,7 @@ SHAPES: dict[str, Callable[[bytes, random.Random], bytes]] = {
     "truncated": _truncated,
     "types": _types,
     "hostile": _hostile,
+    "utf8": _utf8,
     "deep": _deep,
     "text": _text,
 }
