@@ -10,8 +10,8 @@ TANDEM := $(BIN)/tandem --config config/$(ENV).toml
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | awk -F'|' '{printf "  make %-10s %s\n", $$1, $$2}'
 
-run: setup ## install, start everything in the sandbox environment, wait until ready, show the status
-	@$(TANDEM) up
+run: setup ## install, start everything in the sandbox environment, wait until ready, show the status (MARKET=PATH SPEED=N plays recorded quotes)
+	@$(TANDEM) up $(if $(MARKET),--market "$(MARKET)") $(if $(SPEED),--speed $(SPEED))
 
 .PHONY: installed
 installed:

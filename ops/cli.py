@@ -30,7 +30,7 @@ from core.errors import (
 )
 from core.log import Log
 from core.types import TradingState, Venue
-from ops import control, doctor, flatten, sandbox_command, screens, supervision
+from ops import control, doctor, flatten, market_command, sandbox_command, screens, supervision
 from ops.context import ROOT, Context, clock
 
 EXIT_INTERRUPTED = 130
@@ -109,7 +109,9 @@ def parser() -> argparse.ArgumentParser:
     verb("doctor", "preflight: what would keep this box from trading", lambda c, a: doctor.doctor(c))
     sandbox = verb("sandbox", "the local venues: their own books, and a shove to their prices", sandbox_command.run)
     sandbox_command.add_arguments(sandbox)
-    verb("up", "start supervisord and every program, wait until ready (make run)", lambda c, a: supervision.up(c))
+    up = verb("up", "start supervisord and every program, wait until ready (make run)", _up)
+    up.add_argument("--market", metavar="PATH", help="play recorded quotes in the sandbox, then print what came of it")
+    up.add_argument("--speed", type=float, default=1.0, help="times the recorded pace, with --market (default 1)")
     verb("down", "stop every program and supervisord (make stop)", lambda c, a: supervision.down(c))
     return top
 
@@ -128,6 +130,20 @@ def _add_flatten(made: argparse.ArgumentParser) -> None:
     made.add_argument("--symbol", help="only this canonical symbol")
     made.add_argument("--all", action="store_true", help="close foreign positions too")
     made.add_argument("--force", action="store_true", help="do not ask")
+
+
+def _up(context: Context, args: argparse.Namespace) -> int:
+    if args.market is None:
+        return supervision.up(context)
+    is_fresh = not supervision.is_up(supervision.project_root(context))
+    if is_fresh:
+        market_command.play_from_the_start(context, args.market, args.speed)
+    code = supervision.up(context)
+    if code != EXIT_OK:
+        return code
+    if not is_fresh:
+        market_command.play(context, args.market, args.speed)
+    return market_command.wait(context)
 
 
 def _flatten(context: Context, args: argparse.Namespace) -> int:

@@ -6,17 +6,13 @@ Faults live in the sandbox's memory: they end with `fault clear`, with their cou
 from __future__ import annotations
 
 import argparse
-import urllib.error
-import urllib.request
 from typing import Any
 
-import orjson
-
-from core.errors import EXIT_OK, BusyError, ConfigError
+from core.errors import EXIT_OK
+from ops import market_command
 from ops.context import Context
 from ops.sandbox.fault_kinds import RULES, Kind, Rule, Traffic
-
-TIMEOUT_S = 5.0
+from ops.sandbox_call import call
 
 
 def add_arguments(made: argparse.ArgumentParser) -> None:
@@ -32,11 +28,14 @@ def add_arguments(made: argparse.ArgumentParser) -> None:
     serving = verbs.add_parser("serving", help="take a venue's port away, or give it back")
     serving.add_argument("venue")
     serving.add_argument("on", choices=["on", "off"])
+    market_command.add_arguments(verbs.add_parser("market", help="play recorded quotes instead of the invented market"))
     _add_fault_arguments(verbs.add_parser("fault", help="make a venue misbehave, see what is in force, end it"))
 
 
 def run(context: Context, args: argparse.Namespace) -> int:
     match args.what:
+        case "market":
+            return market_command.run(context, args)
         case "basis":
             answer = call(context, "basis", {"venue": args.venue, "symbol": args.symbol, "bps": args.bps})
         case "price":
@@ -91,20 +90,3 @@ def _told(rule: Rule) -> str:
     value = f" [{rule.value.unit}, usually {rule.value.default:g}]" if rule.value else ""
     ways = f" [{' | '.join(rule.ways)}]" if len(rule.ways) > 1 else ""
     return f"{rule.says}{value}{ways}"
-
-
-def call(context: Context, what: str, body: dict[str, Any] | None) -> Any:
-    """One request to the control endpoint. Raises ConfigError outside the sandbox, BusyError when it does not answer."""
-    sandbox = context.loaded.config.sandbox
-    if sandbox is None:
-        raise ConfigError(f"{context.loaded.path}: has no [sandbox] table; this command is for the sandbox environment")
-    url = f"http://127.0.0.1:{sandbox.control_port}/control/{what}"
-    data = None if body is None else orjson.dumps(body)
-    request = urllib.request.Request(url, data=data, headers={"Content-Type": "application/json"})
-    try:
-        with urllib.request.urlopen(request, timeout=TIMEOUT_S) as response:
-            return orjson.loads(response.read() or b"{}")
-    except urllib.error.HTTPError as error:
-        raise ConfigError(f"sandbox refused {what}: {error.read().decode(errors='replace')}") from error
-    except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
-        raise BusyError(f"{url}: the sandbox does not answer ({error}); is it running? supervisorctl status") from error

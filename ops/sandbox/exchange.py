@@ -19,7 +19,7 @@ from ops.sandbox.account import liquidation_px, margin_of, must_liquidate
 from ops.sandbox.checks import Checks
 from ops.sandbox.execution import Execution, public_trades
 from ops.sandbox.ledger import Change, Ledger, Store
-from ops.sandbox.matching import Book
+from ops.sandbox.matching import Book, Touch
 from ops.sandbox.model import (
     ZERO,
     AccountState,
@@ -341,14 +341,17 @@ class Exchange:
 
     # -- driven by main ---------------------------------------------------------------------------------------------
 
-    def apply(self, symbol: str, sample: Sample) -> None:
-        """A step of the market: new synthetic book and prices; resting orders that it reaches are filled."""
+    def apply(self, symbol: str, sample: Sample, recorded: tuple[Touch, Touch] | None = None) -> None:
+        """A step of the market: new book (`recorded`: a quote and its successor) and prices; what it reaches is filled."""
         contract = self._by_symbol.get(symbol)
         if contract is None:
             return
         name, now = contract.name, self._clock.wire_ns()
         book = self._books[name]
-        book.follow(sample, now)
+        if recorded is None:
+            book.follow(sample, now)
+        else:
+            book.show(*recorded, now)
         self.pricing.follow(name, sample)
         change = Change()
         for match in book.reached():
@@ -360,6 +363,17 @@ class Exchange:
             for trade in prints:
                 self._listener.traded(trade)
             self._listener.book_changed(contract)
+
+    def stand(self) -> None:
+        """Nothing moved: every book is as it was and says so with the present time, as a venue's sampled channels do."""
+        for name, book in self._books.items():
+            book.stand(self._clock.wire_ns())
+            if self._listener is not None and self.pricing.known(name):
+                self._listener.book_changed(self.contracts[name])
+
+    def contract_of(self, symbol: str) -> Contract | None:
+        """The contract of a canonical symbol, if this venue lists it."""
+        return self._by_symbol.get(symbol)
 
     def housekeep(self) -> None:
         """Settlements that are due, liquidations. Called about ten times a second."""

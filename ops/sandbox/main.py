@@ -35,6 +35,7 @@ from ops.sandbox.exchange import Exchange
 from ops.sandbox.faults import Faults, VenueClock
 from ops.sandbox.market import FundingCurve, Market, MarketTerms
 from ops.sandbox.model import MarketState, Transaction
+from ops.sandbox.player import Player
 from ops.sandbox.sockets import FAULTS
 from ops.sandbox.venues.base import Host, SandboxVenue
 
@@ -121,14 +122,17 @@ class Sandbox:
                 balance = Decimal(repr(config.balance_usd))
                 self.servers[name].exchange.open_account(identity.address, balance, identity.agents)
         self.control = Control(self.market, self.servers, Decimal(repr(config.balance_usd)), config.control_port)
+        exchanges = {name: server.exchange for name, server in self.servers.items()}
+        self.player = Player(loaded.path.parent / "recordings", exchanges, self.market, clock, log)
         self._compact()
 
     async def run(self, stop: asyncio.Event) -> None:
         self._step(len(self._config.symbols))  # a book on every contract before the first client comes
+        self.player.play_at_start(self._state_dir)
         try:
             for server in self.servers.values():
                 await server.start()
-            control, self.control.port = await serve(self.control.application(), self._config.control_port, "control")
+            control, self.control.port = await serve(self._control_application(), self._config.control_port, "control")
             self._write_ports()
             self._log.info("sandbox_ready", **self._ports())
             await self._drive(stop)
@@ -160,7 +164,10 @@ class Sandbox:
             now_ns = self._clock.mono_ns()
             owed = min(owed + (now_ns - last_ns) * per_ns, float(MAX_STEPS_PER_TURN))
             last_ns = now_ns
-            self._step(int(owed))
+            if self.player.is_playing:
+                self.player.advance()
+            else:
+                self._step(int(owed))
             owed -= int(owed)
             if now_ns >= housekeep_ns:
                 housekeep_ns = now_ns + HOUSEKEEPING_NS
@@ -169,6 +176,11 @@ class Sandbox:
                 record_ns = now_ns + MARKET_STATE_NS
                 self._book_log.append(self.market.state())
                 self._compact()
+
+    def _control_application(self) -> web.Application:
+        application = self.control.application()
+        self.player.add_routes(application)
+        return application
 
     def _step(self, count: int) -> None:
         servers = list(self.servers.values())

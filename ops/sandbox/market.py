@@ -86,6 +86,18 @@ class Market:
         """Move the fair price of a symbol on every venue. For tests."""
         self._fair[symbol] *= 1.0 + bps * 1e-4
 
+    def still(self, symbol: str, px: float | None = None) -> Sample:
+        """The symbol without any basis, at its fair price or moved to `px`: what stands while a recording is played."""
+        if px is not None:
+            self._fair[symbol] = px
+        for venue in self.terms.venues:
+            self._basis[venue][symbol] = self._smooth[venue][symbol] = 0.0
+        fair = self._fair[symbol]
+        return Sample(
+            mid=fair, oracle=fair, mark=fair, half_spread_bps=0.5, bid_usd=TOUCH_MEDIAN_USD, ask_usd=TOUCH_MEDIAN_USD,
+            print_usd=0.0, seed=0,
+        )  # fmt: skip
+
     def state(self) -> MarketState:
         return MarketState(
             step=self._step,
@@ -144,4 +156,6 @@ class FundingCurve:
 
 
 def _table(terms: MarketTerms, known: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
-    return {venue: {symbol: known.get(venue, {}).get(symbol, 0.0) for symbol in terms.symbols} for venue in terms.venues}
+    return {
+        venue: {symbol: known.get(venue, {}).get(symbol, 0.0) for symbol in terms.symbols} for venue in terms.venues
+    }

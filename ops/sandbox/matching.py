@@ -4,6 +4,9 @@ The ladder is rebuilt by every market step. Its two touches come with the step; 
 the step's seed and are made only when somebody asks for depth or trades through the touch, since most steps are only
 looked at. What a taker removes stays removed until the next step. At one price the ladder stands before the users'
 orders (it was there first), and users' orders stand in the order of their arrival.
+
+A recorded market (playback.py) shows touches only, at their recorded sizes, and knows what comes next. There a taker gets
+no better than the worse of this quote and the following one, and no more than the smaller of both (TRAPS T28).
 """
 
 from __future__ import annotations
@@ -28,10 +31,19 @@ class Match(NamedTuple):
     maker: Order | None
 
 
+class Touch(NamedTuple):
+    """A recorded best bid and offer in the contract's units, on its grid; size 0 = that side is empty."""
+
+    bid_px: Decimal
+    bid_qty: Decimal
+    ask_px: Decimal
+    ask_qty: Decimal
+
+
 class Book:
     """Not thread-safe; one per contract. Empty until the first step."""
 
-    __slots__ = ("_asks", "_bids", "_contract", "_sample", "_time_ns", "_user_asks", "_user_bids")
+    __slots__ = ("_asks", "_bids", "_contract", "_sample", "_sure", "_time_ns", "_user_asks", "_user_bids")
 
     def __init__(self, contract: Contract) -> None:
         self._contract = contract
@@ -40,6 +52,7 @@ class Book:
         self._user_bids: list[Order] = []  # best first, then oldest first
         self._user_asks: list[Order] = []
         self._sample: Sample | None = None
+        self._sure: dict[Side, list[Decimal]] | None = None  # [px, qty] a taker of that side gets, while recorded
         self._time_ns = 0
 
     def follow(self, sample: Sample, time_ns: int) -> None:
@@ -54,6 +67,22 @@ class Book:
         self._bids = [[bid * step, self._size(sample.bid_usd, mid)]]
         self._asks = [[ask * step, self._size(sample.ask_usd, mid)]]
         self._sample = sample
+        self._sure = None
+        self._time_ns = time_ns
+
+    def show(self, touch: Touch, following: Touch, time_ns: int) -> None:
+        """Replace the ladder by a recorded quote, of which a taker gets only what the following one confirms."""
+        self._bids = [[touch.bid_px, touch.bid_qty]] if touch.bid_qty else []
+        self._asks = [[touch.ask_px, touch.ask_qty]] if touch.ask_qty else []
+        self._sample = None
+        self._sure = {
+            Side.BUY: [max(touch.ask_px, following.ask_px), min(touch.ask_qty, following.ask_qty)],
+            Side.SELL: [min(touch.bid_px, following.bid_px), min(touch.bid_qty, following.bid_qty)],
+        }
+        self._time_ns = time_ns
+
+    def stand(self, time_ns: int) -> None:
+        """The book is as it was, and it is so now."""
         self._time_ns = time_ns
 
     def top(self) -> Top:
@@ -85,13 +114,16 @@ class Book:
         level = ladder[0] if ladder else None
         order = users[0] if users else None
         if level is not None and (order is None or not _better(side.opposite, order.px, level[0])):
-            if limit is not None and _better(side, level[0], limit):
+            px, held = level if self._sure is None else self._sure[side]
+            size = min(qty, held, level[1])
+            if not size or (limit is not None and _better(side, px, limit)):
                 return None
-            size = min(qty, level[1])
+            if self._sure is not None:
+                self._sure[side][1] -= size
             level[1] -= size
             if not level[1]:
                 del ladder[0]
-            return Match(level[0], size, None)
+            return Match(px, size, None)
         if order is None or (limit is not None and _better(side, order.px, limit)):
             return None
         return Match(order.px, min(qty, order.remaining), order)
