@@ -120,7 +120,7 @@ def _from_secrets(secrets_file: Path, venue: str, rng: random.Random) -> Identit
         return _identity(venue, values)
     except (KeyError, ValueError) as error:
         raise ConfigError(
-            f"{secrets_file}: {', '.join(names)} must hold keys, addresses and indices of {venue} ({error}); "
+            f"{secrets_file}: {' and '.join(names)} must hold what {venue} needs ({error}); "
             "remove the file and run `tandem setup` for new throw-away keys"
         ) from error
 

@@ -39,7 +39,7 @@ class Keys:
 
     def by_l1(self, address: str) -> AccountState | None:
         wanted = address.lower()
-        accounts = self._exchange.ledger.accounts.values()
+        accounts = [row for row in self._exchange.ledger.accounts.values() if row.address.isdecimal()]
         return next((account for account in accounts if l1_address(int(account.address)) == wanted), None)
 
     def keys_of(self, account: AccountState) -> dict[int, str]:

@@ -27,7 +27,7 @@ from ops.sandbox.venues._lighter_keys import Keys
 from ops.sandbox.venues._lighter_limits import Window
 from ops.sandbox.venues._lighter_listing import Listing
 from ops.sandbox.venues._lighter_public import Public
-from ops.sandbox.venues._lighter_rows import Row, fill_row, order_row, print_row
+from ops.sandbox.venues._lighter_rows import Row, fill_row, order_row, print_row, usd
 
 IDLE_NS = 120 * NS_PER_S
 PING_NS = 60 * NS_PER_S
@@ -168,10 +168,12 @@ class Streams:
         channel = Channel("account_all_positions", (int(payment.account),))
         market = self._listing.by_name[payment.name]
         if channel in self._listeners:
-            funding = {str(market.index): f"{payment.cash:.6f}"}
+            funding = {str(market.index): usd(payment.cash)}
             self._publish(channel, "update", {"positions": {}, "shares": [], "last_funding_round": funding})
 
     def account_changed(self, account: AccountState) -> None:
+        if not account.address.isdecimal():
+            return  # somebody's address of another venue: nobody can ask for it here
         index = int(account.address)
         channels = [Channel(name, (index,)) for name in ("account_all_positions", "account_all")]
         listening = [channel for channel in channels if channel in self._listeners]

@@ -22,6 +22,7 @@ from ops.sandbox import keys
 from tests.ops.sandbox.process import ROOT, SandboxProcess
 
 ADDRESS = "0x" + "Ab" * 20
+VENUES = ("hyperliquid", "aster", "lighter")
 
 
 @pytest.fixture(scope="module")
@@ -30,10 +31,10 @@ def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SandboxProcess
         yield process
 
 
-def test_it_serves_both_venues_with_funded_throw_away_accounts(sandbox: SandboxProcess) -> None:
-    assert sandbox.control("healthz") == {"serving": {"hyperliquid": True, "aster": True}}
+def test_it_serves_its_venues_with_funded_throw_away_accounts(sandbox: SandboxProcess) -> None:
+    assert sandbox.control("healthz") == {"serving": dict.fromkeys(VENUES, True)}
     accounts = keys.load_accounts(sandbox.state_dir)
-    for venue in ("hyperliquid", "aster"):
+    for venue in VENUES:
         account = sandbox.account(venue, accounts[venue].address)
         assert float(account["equity_usd"]) == 10_000
         assert account["agents"] == list(accounts[venue].agents)
@@ -139,13 +140,36 @@ def test_a_scaled_calendar_settles_funding_from_the_runs_own_origin(tmp_path: Pa
 
 def test_identities_are_made_once_and_read_back(tmp_path: Path) -> None:
     secrets = tmp_path / "secrets.env"
-    made = keys.ensure(tmp_path, secrets, ("hyperliquid", "aster"), random.Random(1))
+    made = keys.ensure(tmp_path, secrets, VENUES, random.Random(1))
     text = secrets.read_text()
-    assert keys.ensure(tmp_path, secrets, ("hyperliquid", "aster"), random.Random(2)) == made
+    assert keys.ensure(tmp_path, secrets, VENUES, random.Random(2)) == made
     assert secrets.read_text() == text
     (tmp_path / keys.ACCOUNTS_FILE).unlink()
-    assert keys.ensure(tmp_path, secrets, ("hyperliquid", "aster"), random.Random(3)) == made  # from the secrets
+    assert keys.ensure(tmp_path, secrets, VENUES, random.Random(3)) == made  # from the secrets
     assert secrets.read_text() == text
+    assert made["lighter"].address.isdecimal()
+    index, _, key = made["lighter"].agents[0].partition(":")
+    assert f"LIGHTER_API_KEY_INDEX={index}\n" in text
+    assert len(bytes.fromhex(key)) == 40
+
+
+def test_a_venue_that_joins_gets_keys_and_the_others_keep_theirs(tmp_path: Path) -> None:
+    secrets = tmp_path / "secrets.env"
+    before = keys.ensure(tmp_path, secrets, VENUES[:2], random.Random(1))
+    text = secrets.read_text()
+    after = keys.ensure(tmp_path, secrets, VENUES, random.Random(2))
+    assert {venue: after[venue] for venue in VENUES[:2]} == before
+    assert secrets.read_text().startswith(text)
+    assert secrets.read_text().count("LIGHTER_PRIVATE_KEY=") == 1
+
+
+def test_other_names_of_a_credential_count_as_given(tmp_path: Path) -> None:
+    secrets = tmp_path / "secrets.env"
+    text = f"API_KEY_PRIVATE_KEY={'01' * 40}\nACCOUNT_INDEX=77\nAPI_KEY_INDEX=5\n"
+    secrets.write_text(text)
+    made = keys.ensure(tmp_path, secrets, ("lighter",), random.Random(1))
+    assert (made["lighter"].address, secrets.read_text()) == ("77", text)
+    assert made["lighter"].agents[0].startswith("5:027f6a92cd1f3b85")
 
 
 def test_identities_that_cannot_be_read_are_explained(tmp_path: Path) -> None:
