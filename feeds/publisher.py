@@ -108,7 +108,8 @@ class Publisher:
         self._on_whole_intervals = funding_on_whole_intervals
         self._liquidity_usd = settings.liquidity_size_usd
         self._liquidity_every_ns = int(settings.liquidity_refresh_s * NS_PER_S)
-        self._lag = LagMeter(int(settings.max_lag_ms * NS_PER_MS))
+        self._max_lag_ns = int(settings.max_lag_ms * NS_PER_MS)
+        self._lag = LagMeter(self._max_lag_ns)
         self._rows: dict[str, Instrument] = {}  # by venue symbol
         self._lines: dict[str, _Line] = {}  # by canonical symbol
         self._late: dict[int, bool] = {}  # by socket: whether its last dated frame was late
@@ -261,18 +262,25 @@ class Publisher:
 
     def _quote(self, line: _Line, event: QuoteEvent, late: bool, now_ns: int) -> None:
         sequence = event.sequence
-        if sequence <= line.sequence if sequence else event.exch_ts_ns < line.quote_ts_ns:
+        if sequence <= line.sequence if sequence else self._is_overtaken(line, event.exch_ts_ns, late):
             self._meters.out_of_order.add()
             return
         line.sequence = sequence
         self._publish(line, event[1:5], event.exch_ts_ns, INDICATIVE if late else EXECUTABLE, now_ns)
+
+    def _is_overtaken(self, line: _Line, exch_ts_ns: int, late: bool) -> bool:
+        """Whether a frame that has only a time is older than the published quote. One that is further behind it than any
+        lag, and yet not late, shows that the quote's own time lay in the future: the venue's clock was set back, and to
+        wait until it has caught up would leave a quote standing that the socket's other frames prove."""
+        behind_ns = line.quote_ts_ns - exch_ts_ns
+        return behind_ns > 0 and (late or behind_ns <= self._max_lag_ns)
 
     def _depth(self, line: _Line, event: DepthEvent, late: bool, now_ns: int) -> None:
         sequence = event.sequence
         if sequence:
             wanted = sequence > line.sequence or (sequence == line.sequence and line.flags != EXECUTABLE and not late)
         else:
-            wanted = event.exch_ts_ns >= line.quote_ts_ns
+            wanted = not self._is_overtaken(line, event.exch_ts_ns, late)
         if wanted:
             line.sequence = sequence
             bid_px, bid_qty = event.bids[0] if event.bids else (0.0, 0.0)

@@ -97,6 +97,26 @@ def test_older_quotes_are_dropped_by_time(rig: Rig, clock: SimClock, market: Mar
     assert rig.live_quote("BTC").bid_px == 98.0
 
 
+def test_a_venue_clock_that_is_set_back_leaves_no_quote_standing(rig: Rig, market: Market) -> None:
+    """Frames stamped in the future, then the right time again: the quote of the future must not outlive them."""
+    for _ in range(5):
+        market.quote(bid=100.0)
+        market.pass_ms(600)
+    market.skew_ns = 30 * NS_PER_S
+    market.quote(bid=101.0, ask=102.0)
+    market.skew_ns = 0
+    market.pass_ms(100)
+    market.quote(bid=90.0, ask=91.0)
+    assert rig.live_quote("BTC").bid_px == 90.0
+    market.skew_ns = 30 * NS_PER_S
+    market.quote(bid=101.0, ask=102.0)
+    market.skew_ns = 0
+    market.depth(bid=91.0, ask=92.0)
+    assert rig.live_quote("BTC").bid_px == 91.0
+    market.quote(bid=50.0, lag_ns=2 * NS_PER_S)  # a frame that is really that old is still overtaken
+    assert rig.live_quote("BTC").bid_px == 91.0
+
+
 def test_older_quotes_are_dropped_by_sequence(rig: Rig, market: Market) -> None:
     market.quote(bid=100.0, sequence=10)
     market.quote(bid=99.0, sequence=10, lag_ns=0)
