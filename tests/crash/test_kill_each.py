@@ -14,7 +14,7 @@ from tests.e2e.system import PROGRAMS, System
 @pytest.fixture(scope="module")
 def system() -> Iterator[System]:
     # Pairs are held for long (take-profit out of reach), so that every kill meets open ones.
-    with System(take_profit_ratio="1.0") as system:
+    with System({"strategies.scalp": {"take_profit_ratio": "1.0"}}) as system:
         system.up()
         yield system
 
