@@ -24,6 +24,7 @@ from executor.venues.base import FeeRates, FundingPayment, NotFound, TopOfBook, 
 
 WEIGHTS = {"l2Book": 2, "clearinghouseState": 2, "orderStatus": 2, "exchangeStatus": 2, "userRole": 60}
 OTHER_WEIGHT = 20
+ROWS_PER_WEIGHT = 20  # history lists cost one more for so many rows
 JSON = "application/json"
 RATE_PAUSE_S = 10.0
 MAX_PAGES = 20
@@ -176,6 +177,7 @@ class Reads:
         start_ms = since_wire_ns // NS_PER_MS
         for _ in range(MAX_PAGES):
             page = await self._user_info("userFunding", list[rows.FundingRow], priority=False, startTime=start_ms)
+            self._throttle.charge(len(page) / ROWS_PER_WEIGHT)
             payments = [rows.funding(row.delta, row.time, self._coins()) for row in page]
             fresh = {p.payment_id: p for p in payments if p is not None and p.payment_id not in found}
             found |= fresh
@@ -196,6 +198,7 @@ class Reads:
         start_ms = max(0, since_wire_ns // NS_PER_MS)
         for _ in range(MAX_PAGES):
             page = await self._user_info("userFillsByTime", list[rows.FillRow], priority=True, startTime=start_ms)
+            self._throttle.charge(len(page) / ROWS_PER_WEIGHT)
             found |= {(row.tid, row.oid, row.time): row for row in page}
             if len(page) < FILL_PAGE_ROWS:
                 return list(found.values())
@@ -235,6 +238,6 @@ class Reads:
         if reply.status == 200:
             return reply.body
         if reply.status == 429:
-            self._throttle.drain(RATE_PAUSE_S)
+            self._throttle.pause(RATE_PAUSE_S, everything=True)
             raise RateLimited(f"hyperliquid {kind}: HTTP 429", RATE_PAUSE_S)
         raise VenueError(f"hyperliquid {kind}: HTTP {reply.status}: {reply.body[:200].decode('latin-1')}")

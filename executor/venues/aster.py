@@ -339,7 +339,7 @@ class Gateway:
     def _on_reply(self, reply: HttpReply) -> None:
         self._skew.note_date(reply.date_ns, self._clock.wire_ns())
         if reply.status in answers.RATE_STATUSES:
-            self._throttle.drain(pause_of(reply))
+            self._throttle.pause(pause_of(reply), everything=True)
 
     def _http(self, equipment: Equipment, size: int) -> HttpLane:
         return HttpLane(

@@ -7,6 +7,9 @@ One socket carries posts and private channels: an order leaves on a socket that 
 loss tells both stories. When it is not warm, new orders go by REST over their own warm connections; an order that was
 written to the socket is never sent again. Fees of fills come from userFills, never from the answer.
 
+Actions and reads have budgets of their own: posts do not count against the REST weight per IP, so a read too many never
+holds up a cancel. The lifetime budget per address shows in `rate_budget_ratio`.
+
 The expiry bounds doubt: after `expiresAfter` plus SETTLE_NS an action without trace can no longer execute; a noop with
 the same nonce kills it earlier (docs/venues/hyperliquid.md 6, 7, 10).
 """
@@ -22,7 +25,7 @@ from core.numeric import plain
 from core.types import Balance, Fill, Instrument, Position, Side, TimeInForce, Venue
 from executor.http_lane import HttpLane, HttpRequest
 from executor.http_reply import HttpReply
-from executor.outcome import Accepted, Outcome, Unknown, Unsent
+from executor.outcome import Accepted, Outcome, RejectCode, Rejected, Unknown, Unsent
 from executor.signing import hyperliquid as signing
 from executor.throttle import Throttle
 from executor.venues import _hyperliquid_answers as answers
@@ -88,6 +91,7 @@ class Gateway:
         self._timeout_s = settings.request_timeout_ms / 1000
         self._by_socket = settings.order_entry == "ws"
         self._throttle = Throttle(settings.requests_per_min, settings.reserve_ratio, equipment.clock)
+        self._read_throttle = Throttle(settings.requests_per_min, settings.reserve_ratio, equipment.clock)
         self._skew = ClockSkew(MAX_SKEW_NS)
         self._memory = OrderMemory()
         self._by_symbol: dict[str, Instrument] = {}
@@ -99,7 +103,7 @@ class Gateway:
         self._order_lane = self._http(equipment, ORDER_CONNECTIONS)
         self._reads = Reads(
             self._read_lane,
-            self._throttle,
+            self._read_throttle,
             self.account_id,
             self._memory,
             self._skew,
@@ -182,7 +186,8 @@ class Gateway:
 
     @property
     def rate_budget_ratio(self) -> float:
-        return min(self._throttle.ratio, max(0.0, min(1.0, self._address_budget / LOW_ADDRESS_BUDGET)))
+        address = max(0.0, min(1.0, self._address_budget / LOW_ADDRESS_BUDGET))
+        return min(self._throttle.ratio, self._read_throttle.ratio, address)
 
     @property
     def entry_ready(self) -> bool:
@@ -311,6 +316,8 @@ class Gateway:
         if order is None:
             return Unknown(detail="the order is no longer remembered")
         outcome = answers.order_outcome(answer, order)
+        if isinstance(outcome, Rejected) and outcome.code is RejectCode.RATE:
+            self._throttle.pause(RATE_PAUSE_S, everything=False)
         if isinstance(outcome, Accepted):
             self._memory.bind(outcome.venue_order_id, prepared.client_order_id)
             if self._stream is not None:
@@ -344,7 +351,7 @@ class Gateway:
     def _on_reply(self, reply: HttpReply) -> None:
         self._skew.note_date(reply.date_ns, self._clock.wire_ns())
         if reply.status == 429:
-            self._throttle.drain(RATE_PAUSE_S)
+            self._read_throttle.pause(RATE_PAUSE_S, everything=True)
 
     def _http(self, equipment: Equipment, size: int) -> HttpLane:
         return HttpLane(

@@ -129,10 +129,11 @@ class Station:
         self._serial = random.Random().getrandbits(40)
 
     def nonce_source(self, signer_id: str, unit_ns: int) -> NonceSource:
+        """By the true clock, so that stations with a wrong one do not repeat the nonces of earlier stations."""
         return NonceSource(
             signer_id,
             unit_ns=unit_ns,
-            clock=self.clock,
+            clock=SystemClock(),
             high_water=0,
             reserve=lambda signer, high: self.blocks.append(high),
         )
