@@ -49,7 +49,7 @@ def status(context: Context) -> int:
         fold="feed",
     )
     context.table(
-        "Quotes (price in USD and size for one whole coin; age as the trading rules define it)",
+        "Quotes (USD per coin, size in coins)",
         ("symbol", "venue", "bid", "ask", "bid size", "ask size", "spread bps", "age ms", "state", "funding APR"),
         [_quote_row(quote) for quote in quotes],
         drop=("bid size", "ask size", "funding APR"),
@@ -105,7 +105,7 @@ def why(context: Context, symbol: str | None, count: int) -> int:
         f"Decisions{f' on {wanted}' if wanted else ''}, oldest first, {len(shown)} of {len(found)} kept in memory",
         ("time UTC", "strategy", "action", "symbol", "long", "short", "reason", "numbers"),
         rows,
-        drop=("strategy",),
+        drop=("strategy", "long", "short"),
         fold="numbers",
     )
     return EXIT_OK
@@ -199,9 +199,9 @@ def _positions(context: Context, page: AccountSnapshot) -> None:
         )
         for p in views.held(page)
     ]  # fmt: skip
-    context.table("Positions (size in coins, money in USD)", columns, rows, drop=("entry", "mark", "unrealized"))
-    net = {symbol: qty for symbol, qty in views.net_exposure(page).items() if qty}
-    context.say(f"net exposure: {', '.join(f'{q} {s}' for s, q in net.items()) if net else 'none'}")
+    net = ", ".join(f"{qty} {symbol}" for symbol, qty in views.net_exposure(page).items() if qty) or "none"
+    title = f"Positions (size in coins, money in USD), net exposure: {net}"
+    context.table(title, columns, rows, drop=("entry", "mark", "unrealized"))
 
 
 def _pairs(context: Context, page: AccountSnapshot, finished: int) -> None:
@@ -209,7 +209,7 @@ def _pairs(context: Context, page: AccountSnapshot, finished: int) -> None:
         "pair", "strategy", "symbol", "status", "long", "short", "size", "edge bps", "hedge", "price", "fees", "funding",
         "net", "reason",
     )  # fmt: skip
-    drop = ("strategy", "price", "fees", "funding", "edge bps", "size")
+    drop = ("strategy", "price", "fees", "funding", "size", "edge bps")
     now = context.clock.mono_ns()
     opened = [(*_pair_row(p), _age(p, now)) for p in views.open_pairs(page)]
     ended = [_pair_row(p) for p in views.finished_pairs(page)[-finished:]]
