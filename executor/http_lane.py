@@ -20,6 +20,7 @@ import msgspec
 from core.clock import NS_PER_S, Clock
 from core.errors import Malformed, NotSent, OutcomeUnknown, VenueError
 from core.log import Log
+from executor.background import Background
 from executor.http_reply import HttpReply, ReplyParser
 from executor.outcome import Unknown, Unsent
 from executor.wire import Endpoint, Wire
@@ -67,18 +68,17 @@ class HttpLane:
         self._connections: list[_Connection] = []
         self._freed = asyncio.Event()
         self._missing = asyncio.Event()
-        self._maintainer: asyncio.Task[None] | None = None
+        self._background = Background()
         self._failures = 0
 
     async def start(self) -> None:
         """Open all connections. Raises NotSent when not even one opens; then nothing is left running."""
         self._connections.append(await self._connect())
-        self._maintainer = asyncio.create_task(self._maintain())
+        self._failures = 0
+        self._background.spawn(self._maintain())
 
     async def close(self) -> None:
-        if self._maintainer is not None:
-            self._maintainer.cancel()
-            await asyncio.gather(self._maintainer, return_exceptions=True)
+        await self._background.close()
         for connection in list(self._connections):
             connection.end("the lane is closing")
         self._connections.clear()

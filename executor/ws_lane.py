@@ -26,6 +26,7 @@ from websockets.uri import parse_uri
 from core.clock import NS_PER_S, Clock
 from core.errors import Malformed, NotSent, VenueError
 from core.log import Log
+from executor.background import Background
 from executor.wire import Endpoint, Wire
 
 PING_S = 15.0
@@ -66,17 +67,15 @@ class WsLane:
         self._max_age_s = max_age_s
         self._socket: _Socket | None = None
         self._heard_wire_ns = 0
-        self._task: asyncio.Task[None] | None = None
+        self._background = Background()
 
     async def start(self) -> None:
         """Open the first connection. Raises VenueError when that fails; then nothing is left running."""
         socket = await self._open()
-        self._task = asyncio.create_task(self._run(socket))
+        self._background.spawn(self._run(socket))
 
     async def close(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await self._background.close()
         self.reset("the lane is closing")
 
     @property

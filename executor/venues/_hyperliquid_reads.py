@@ -91,6 +91,20 @@ class Reads:
                 "switch it to the default mode"
             )
 
+    async def require_agent(self, signer: str) -> None:
+        """Refuse a key that the account has not approved: every order would be refused, and reads would not show it."""
+        if signer == self._user:
+            self._log.warning(
+                "signing_with_master_key", venue="hyperliquid", advice="approve an agent key and use that"
+            )
+            return
+        role = rows.decode(await self._info("userRole", priority=False, user=signer), rows.Role, "userRole")
+        if role.role != "agent" or role.data is None or role.data.user.lower() != self._user:
+            raise VenueError(
+                f"hyperliquid: the key of HL_PRIVATE_KEY ({signer}) is not an approved agent of HL_USER_ADDRESS "
+                f"({self._user}) but {role.role!r}; approve it, or correct the secrets file"
+            )
+
     async def leverage(self, instrument: Instrument) -> int:
         data = await self._user_info(
             "activeAssetData", rows.ActiveAssetData, priority=True, coin=instrument.venue_symbol

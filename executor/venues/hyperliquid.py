@@ -23,6 +23,7 @@ from core.clock import NS_PER_MS, NS_PER_S
 from core.errors import NotSent, VenueError
 from core.numeric import plain
 from core.types import Balance, Fill, Instrument, Position, Side, TimeInForce, Venue
+from executor.background import Background
 from executor.http_lane import HttpLane, HttpRequest
 from executor.http_reply import HttpReply
 from executor.outcome import Accepted, Outcome, RejectCode, Rejected, Unknown, Unsent
@@ -98,7 +99,7 @@ class Gateway:
         self._by_coin: dict[str, Instrument] = {}
         self._fees = FeeRates(0.0, 0.0)
         self._address_budget = LOW_ADDRESS_BUDGET
-        self._tasks: list[asyncio.Task[None]] = []
+        self._background = Background()
         self._read_lane = self._http(equipment, READ_CONNECTIONS)
         self._order_lane = self._http(equipment, ORDER_CONNECTIONS)
         self._reads = Reads(
@@ -129,8 +130,6 @@ class Gateway:
     # ---- life -----------------------------------------------------------------------------------------------------
 
     async def start(self, sink: EventSink) -> None:
-        if self.signer_id == self.account_id:
-            self._log.warning("signing_with_master_key", venue=self.venue, advice="approve an agent key and use that")
         self._stream = PrivateStream(
             self.account_id, self._memory, lambda: self._by_coin, self._reads.owner, sink, self._log
         )
@@ -138,6 +137,7 @@ class Gateway:
             await self._read_lane.start()
             await self._reads.measure_clock()
             await self._reads.require_known_mode()
+            await self._reads.require_agent(self.signer_id)
             await self.refresh()
             await self._order_lane.start()
             await self._lane.start()
@@ -149,13 +149,10 @@ class Gateway:
         except VenueError:
             await self.close()
             raise
-        self._tasks.append(asyncio.create_task(self._measure()))
+        self._background.spawn(self._measure())
 
     async def close(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        self._tasks.clear()
+        await self._background.close()
         await self._lane.close()
         self._posts.fail_all("the gateway is closing")
         if self._stream is not None:
@@ -328,6 +325,13 @@ class Gateway:
         if self._stream is not None:
             for text in self._stream.subscriptions():
                 self._lane.send(text)
+            asyncio.get_running_loop().call_later(self._timeout_s, self._require_acknowledged, self._stream.round)
+
+    def _require_acknowledged(self, subscription_round: int) -> None:
+        """A socket that carries posts but no private channels is not one to trade on."""
+        stream = self._stream
+        if stream is not None and stream.round == subscription_round and not stream.up.is_set():
+            self._lane.reset("the private channels were not acknowledged")
 
     def _on_frame(self, data: bytes) -> None:
         frame = decode_frame(data)

@@ -25,6 +25,7 @@ from websockets.asyncio.server import serve as ws_serve
 from core.clock import SystemClock
 from core.errors import ConfigError, Malformed, NotSent, OutcomeUnknown, VenueError
 from executor import http_lane, wire, ws_lane
+from executor.background import Background
 from executor.http_lane import HttpLane, HttpRequest
 from executor.http_reply import HttpReply, ReplyParser
 from executor.outcome import Unknown, Unsent
@@ -476,3 +477,25 @@ def self_signed(tmp_path: Path) -> tuple[Path, Path]:
     )
     cert_file.write_bytes(cert.public_bytes(serialization.Encoding.PEM))
     return key_file, cert_file
+
+
+async def test_a_background_task_that_fails_is_reported_to_the_loop() -> None:
+    loop = asyncio.get_running_loop()
+    seen: list[dict[str, Any]] = []
+    loop.set_exception_handler(lambda _, context: seen.append(context))
+    tasks = Background()
+
+    async def fails() -> None:
+        raise ValueError("broken")
+
+    async def lasts() -> None:
+        await asyncio.sleep(60)
+
+    tasks.spawn(fails())
+    tasks.spawn(lasts())
+    await until(lambda: seen)
+    assert isinstance(seen[0]["exception"], ValueError)
+    assert len(tasks) == 1
+    await tasks.close()
+    assert len(tasks) == 0
+    assert len(seen) == 1
