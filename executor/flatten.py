@@ -47,6 +47,7 @@ IDLE_S = 1.0
 FLAT_READINGS = 2
 ORDERS_PER_CLOSE = 5
 REASON = "flatten"
+CENT = Decimal("0.01")
 
 Sleep = Callable[[float], Awaitable[None]]
 
@@ -337,7 +338,9 @@ class _VenueFlatten:
             if not self._our_lots(position)
             else "open"
         )
-        return ResidualPosition(venue=self.venue, symbol=position.symbol, qty=qty, notional_usd=abs(qty * px), why=why)
+        return ResidualPosition(
+            venue=self.venue, symbol=position.symbol, qty=qty, notional_usd=abs(qty * px).quantize(CENT), why=why
+        )
 
     def _from_journal(self, key: Key) -> ResidualPosition:
         state = self._engine.state
@@ -348,6 +351,6 @@ class _VenueFlatten:
             venue=key[0],
             symbol=key[1],
             qty=qty,
-            notional_usd=abs(qty * entry / multiplier),
+            notional_usd=abs(qty * entry / multiplier).quantize(CENT),
             why="venue unreachable: by our own books",
         )
