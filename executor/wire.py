@@ -17,6 +17,7 @@ state has moved on.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import ssl
 from collections.abc import Callable
@@ -76,11 +77,10 @@ class Wire:
         try:
             async with asyncio.timeout(timeout_s):
                 sock = await _dial(endpoint)
-                try:
+                with contextlib.ExitStack() as undo:
+                    undo.callback(sock.close)
                     tls = await _Tls.handshake(sock, endpoint.host) if endpoint.tls else None
-                except BaseException:
-                    sock.close()
-                    raise
+                    undo.pop_all()
         except TimeoutError:
             raise NotSent(f"no connection to {where} within {timeout_s:g} s") from None
         except (OSError, ssl.SSLError, ssl.CertificateError, EOFError) as error:
@@ -232,17 +232,16 @@ async def _dial(endpoint: Endpoint) -> socket.socket:
     failure: OSError = OSError("the name has no address")
     for family, kind, protocol, _, address in infos[:MAX_ADDRESSES]:
         sock = socket.socket(family, kind | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC, protocol)
-        try:
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            await loop.sock_connect(sock, address)
-        except OSError as error:
-            sock.close()
-            failure = error
-        except BaseException:
-            sock.close()
-            raise
-        else:
-            return sock
+        with contextlib.ExitStack() as undo:
+            undo.callback(sock.close)
+            try:
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                await loop.sock_connect(sock, address)
+            except OSError as error:
+                failure = error
+            else:
+                undo.pop_all()
+                return sock
     raise failure
 
 

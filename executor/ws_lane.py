@@ -13,6 +13,7 @@ renews before that.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 from collections.abc import Awaitable, Callable
 
@@ -172,15 +173,15 @@ class _Socket:
         socket = cls(wire, protocol, clock, on_frame)
         wire.begin(socket._received, socket.drop)
         protocol.send_request(protocol.connect())
-        try:
+        with contextlib.ExitStack() as undo:
+            undo.callback(socket.drop, "not opened")
             socket._flush()
-            async with asyncio.timeout(timeout_s):
-                await socket._ready.wait()
-        except TimeoutError:
-            socket.drop("no WebSocket handshake in time")
-        except BaseException:
-            socket.drop("not opened")
-            raise
+            try:
+                async with asyncio.timeout(timeout_s):
+                    await socket._ready.wait()
+            except TimeoutError:
+                socket.drop("no WebSocket handshake in time")
+            undo.pop_all()
         if not socket.is_open:
             raise Malformed(f"WebSocket handshake failed: {socket.lost_reason}")
         return socket

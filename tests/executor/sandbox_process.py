@@ -158,7 +158,7 @@ class Station:
         side: Side,
         usd: float = 50.0,
         *,
-        cross_bps: float = 30.0,
+        cross_bps: float = 100.0,
         tif: TimeInForce = TimeInForce.IOC,
         reduce_only: bool = False,
         lots: int = 0,
