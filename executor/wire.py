@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import socket
 import ssl
 from collections.abc import Callable
@@ -186,10 +187,10 @@ class _Tls:
         self._outgoing = outgoing
 
     @classmethod
-    async def handshake(cls, sock: socket.socket, host: str, context: ssl.SSLContext | None = None) -> _Tls:
+    async def handshake(cls, sock: socket.socket, host: str) -> _Tls:
         loop = asyncio.get_running_loop()
         incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-        session = (context or ssl.create_default_context()).wrap_bio(incoming, outgoing, server_hostname=host)
+        session = _tls_context().wrap_bio(incoming, outgoing, server_hostname=host)
         while True:  # bounded by the caller's timeout
             try:
                 session.do_handshake()
@@ -224,6 +225,9 @@ class _Tls:
                 raise EOFError("the peer ended the TLS session")
             parts.append(part)
         return b"".join(parts)
+
+
+_tls_context = functools.cache(ssl.create_default_context)  # reading the certificate store takes milliseconds
 
 
 async def _dial(endpoint: Endpoint) -> socket.socket:

@@ -311,7 +311,7 @@ async def test_tls_round_trip_and_refusal_of_an_unknown_authority(
     with pytest.raises(NotSent, match="CERTIFICATE_VERIFY_FAILED"):
         await http.start()
     trusting = ssl.create_default_context(cafile=str(cert_file))
-    monkeypatch.setattr(wire.ssl, "create_default_context", lambda: trusting)
+    monkeypatch.setattr(wire, "_tls_context", lambda: trusting)
     await http.start()
     for size in (1, 100_000):
         reply = await http.fetch(HttpRequest("POST", "/order", b"x" * size))
