@@ -29,6 +29,7 @@ from core.messages import (
     SetTradingState,
     SubmitOrder,
 )
+from core.settings import Mode
 from core.types import Balance, Down, QuoteFlag, Side, Stale, TimeInForce, TradingState
 from executor.desk import Desk
 from tests.executor.fake_gateway import Answer, Plan
@@ -319,6 +320,17 @@ async def test_the_same_command_without_a_flaw_is_let_through(rig: Rig) -> None:
     assert rig.meter.count("denied") == 0
 
 
+async def test_a_strategy_in_shadow_mode_is_not_let_near_a_venue(rig: Rig) -> None:
+    config = rig.engine.config
+    shadow = msgspec.structs.replace(config.strategies.scalp, mode=Mode.SHADOW)
+    rig.engine.config = msgspec.structs.replace(
+        config, strategies=msgspec.structs.replace(config.strategies, scalp=shadow)
+    )
+    rig.commands.take(rig.open_command(), rig.client)
+    assert rig.client.denied is DenyReason.LIVE_BLOCKED
+    assert not rig.state.pairs
+
+
 async def test_a_journal_in_trouble_opens_nothing_and_still_closes(rig: Rig) -> None:
     pair = await rig.open("0.01")
     rig.journal.trouble = "disk full"
@@ -410,9 +422,10 @@ def _state(rig: Rig, state: TradingState, name: str = "manual") -> SetTradingSta
 
 async def test_halted_denies_strategies_everything_but_closing(rig: Rig) -> None:
     pair = await rig.open()
+    syncs = rig.journal.syncs
     rig.commands.take(_state(rig, TradingState.HALTED), rig.operator)
     assert rig.latch.read() is not None
-    assert rig.journal.syncs > 0
+    assert rig.journal.syncs == syncs + 1  # acknowledged is durable
     cancel = CancelAll(command_id=rig.next_id(), valid_until_mono_ns=1 << 62)
     rig.commands.take(cancel, rig.client)
     assert rig.client.denied is DenyReason.TRADING_STATE

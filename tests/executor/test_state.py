@@ -16,7 +16,15 @@ from core.types import OrderStatus, Side, Stale
 from executor.image import decode_state, encode_state
 from executor.orders import Verdict
 from executor.outcome import RejectCode
-from executor.records import AnyRecord, CleanStop, CommandAnswered, CommandTaken, EpochStarted, FundingRecorded
+from executor.records import (
+    AnyRecord,
+    CleanStop,
+    CommandAnswered,
+    CommandTaken,
+    EpochStarted,
+    FillRecorded,
+    FundingRecorded,
+)
 from executor.state import COMMANDS_KEPT, State
 from executor.venues.base import VenueOrder
 from tests.executor.fake_gateway import Answer, Plan, Told
@@ -212,6 +220,17 @@ async def test_a_client_order_id_cannot_be_used_twice(tmp_path: Path) -> None:
     again = next(record for record in rig.journal.records() if type(record).__name__ == "OrderPrepared")
     with pytest.raises(InvariantError, match="used twice"):
         rig.state.apply(10_000, again)
+
+
+async def test_a_fill_journaled_twice_counts_once(tmp_path: Path) -> None:
+    rig = Rig(tmp_path)
+    await rig.open()
+    again = next(record for record in rig.journal.records() if isinstance(record, FillRecorded))
+    before = encode_state(rig.state)
+    sequence = rig.state.sequence
+    rig.state.apply(10_000, again)
+    rig.state.sequence = sequence
+    assert encode_state(rig.state) == before
 
 
 async def test_funding_belongs_to_the_pair_that_held_the_leg(tmp_path: Path) -> None:
