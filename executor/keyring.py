@@ -65,9 +65,10 @@ class Keyring:
             for credential in SPEC[venue].credentials:
                 value = _take(path, venue, credential, lines, log)
                 if credential.secret:
+                    key = _checked_key(path, credential.name, value)  # first: a fragment is an error, not a thing to mask
                     log.mask(value)
                     log.mask(value.lower())
-                    secrets[credential.name] = Secret(_checked_key(path, credential.name, value))
+                    secrets[credential.name] = Secret(key)
                 else:
                     addresses[credential.name] = _checked_address(path, credential.name, value)
         return cls(path, secrets, addresses)
