@@ -65,10 +65,12 @@ class OrderState(msgspec.Struct, kw_only=True):
 
 
 class PositionState(msgspec.Struct, kw_only=True):
-    """Our account of one venue position. `foreign`: (part of) it is not ours by any record."""
+    """Our account of one venue position. `foreign`: (part of) it is not ours by any record. `by_hand_lots`: what orders by
+    hand have put there, signed; they belong to no pair and are nobody's mistake."""
 
     book: Book = msgspec.field(default_factory=Book)
     foreign: bool = False
+    by_hand_lots: int = 0
     why: str = ""
 
 

@@ -243,6 +243,7 @@ class State(msgspec.Struct, kw_only=True):
         signed = more_lots * order.prepared.side.sign
         position = self._position(order.key)
         position.book.lots += signed
+        position.by_hand_lots += signed if order.prepared.purpose == "manual" else 0
         self._settle_foreign(position)
         pair = self.pairs.get(order.prepared.pair_id or "")
         leg = pair.leg(order.prepared.venue) if pair else None
@@ -356,7 +357,7 @@ class State(msgspec.Struct, kw_only=True):
     @staticmethod
     def _settle_foreign(position: PositionState) -> None:
         if position.book.lots == 0:
-            position.foreign = False
+            position.foreign, position.by_hand_lots = False, 0
 
 
 def _track(pair: PairBook, wire_ns: int) -> None:
