@@ -157,6 +157,11 @@ class Gateway:
         await self._order_lane.close()
         await self._read_lane.close()
 
+    def wake(self) -> None:
+        self._order_lane.wake()
+        self._read_lane.wake()
+        self._lane.wake()
+
     def instruments(self) -> dict[str, Instrument]:
         return self._by_symbol
 
@@ -349,6 +354,7 @@ class Gateway:
             log=self._log,
             keep_alive=TIME_REQUEST,
             on_reply=self._on_reply,
+            on_open=self.wake,  # the venue is back: nothing else waits out its pause
         )
 
     async def _measure(self) -> None:
