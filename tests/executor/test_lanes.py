@@ -505,7 +505,7 @@ async def test_an_urgent_need_cuts_the_pause_short_but_not_below_its_bound(monke
     await asyncio.sleep(0.01)
     pauses.wake()
     await waiting
-    assert 0.2 <= asyncio.get_running_loop().time() - started < 30.0
+    assert 0.15 < asyncio.get_running_loop().time() - started < 30.0
     assert pauses.failures == 1
     monkeypatch.setattr(backoff, "STEPS_S", (0.01,))
     await pauses.pause()
