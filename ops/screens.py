@@ -72,8 +72,8 @@ def orders(context: Context) -> int:
     def show(page: AccountSnapshot) -> None:
         rows = [
             (
-                _clock_text(o.submitted_wire_ns), o.client_order_id, o.venue, o.symbol, o.side.value, o.qty, o.filled_qty,
-                o.limit_px, o.status.value, o.pair_id,
+                _clock_text(o.submitted_wire_ns), o.client_order_id, o.venue, o.symbol, o.side.value, _plain(o.qty),
+                _plain(o.filled_qty), _plain(o.limit_px), o.status.value, o.pair_id,
             )
             for o in page.orders
         ]  # fmt: skip
@@ -97,7 +97,7 @@ def why(context: Context, symbol: str | None, count: int) -> int:
     rows = [
         (
             _clock_text(d.wire_ns), d.strategy, d.action.value, d.symbol, d.long_venue, d.short_venue,
-            f"{d.reason} {d.pair_id}".strip(), " ".join(f"{k}={_short(v)}" for k, v in d.numbers.items()),
+            f"{d.reason} {d.pair_id}".strip(), " ".join(f"{k}={_plain(v, 6)}" for k, v in d.numbers.items()),
         )
         for d in shown
     ]  # fmt: skip
@@ -181,8 +181,8 @@ def _quote_row(quote: views.QuoteRow) -> tuple[object, ...]:
 
     funding = number(quote.funding_apr_pct, ".2f")
     return (
-        quote.symbol, quote.venue, number(quote.bid_px, ".8g"), number(quote.ask_px, ".8g"), number(quote.bid_qty, ".6g"),
-        number(quote.ask_qty, ".6g"), number(quote.spread_bps, ".2f"), number(quote.age_ms, ".0f"), quote.state,
+        quote.symbol, quote.venue, _plain(quote.bid_px, 8), _plain(quote.ask_px, 8), _plain(quote.bid_qty, 6),
+        _plain(quote.ask_qty, 6), number(quote.spread_bps, ".2f"), number(quote.age_ms, ".0f"), quote.state,
         f"{funding}%" if funding else None,
     )  # fmt: skip
 
@@ -193,13 +193,14 @@ def _positions(context: Context, page: AccountSnapshot) -> None:
     )  # fmt: skip
     rows = [
         (
-            p.symbol, p.venue, p.qty, p.venue_qty, f"{p.avg_entry_px:.8g}", f"{p.mark_px:.8g}" if p.mark_px else None,
+            p.symbol, p.venue, _plain(p.qty), None if p.venue_qty is None else _plain(p.venue_qty),
+            _plain(p.avg_entry_px, 8), _plain(p.mark_px, 8) if p.mark_px else None,
             f"{p.notional_usd:,.2f}", f"{p.unrealized_usd:,.2f}",
             None if p.move_to_liq_pct is None else f"{p.move_to_liq_pct:.1f}%", " ".join(p.flags),
         )
         for p in views.held(page)
     ]  # fmt: skip
-    net = ", ".join(f"{qty} {symbol}" for symbol, qty in views.net_exposure(page).items() if qty) or "none"
+    net = ", ".join(f"{_plain(qty)} {symbol}" for symbol, qty in views.net_exposure(page).items() if qty) or "none"
     title = f"Positions (size in coins, money in USD), net exposure: {net}"
     context.table(title, columns, rows, drop=("entry", "mark", "unrealized"))
 
@@ -222,8 +223,8 @@ def _pair_row(pair: PairView) -> tuple[object, ...]:
     net = pair.net_usd if pair.net_usd is not None else price - pair.fees_usd + pair.funding_usd
     return (
         pair.pair_id, pair.strategy, pair.symbol, pair.status.value, pair.long_venue, pair.short_venue,
-        pair.long_qty or None, f"{pair.entry_edge_bps:.1f}", f"{pair.hedge_quality:.1%}", f"{price:.2f}",
-        f"{pair.fees_usd:.2f}", f"{pair.funding_usd:.2f}", f"{net:.2f}", pair.reason,
+        _plain(pair.long_qty) if pair.long_qty else None, f"{pair.entry_edge_bps:.1f}", f"{pair.hedge_quality:.1%}",
+        f"{price:.2f}", f"{pair.fees_usd:.2f}", f"{pair.funding_usd:.2f}", f"{net:.2f}", pair.reason,
     )  # fmt: skip
 
 
@@ -235,9 +236,13 @@ def _decisions(run: RunDir, strategy: str) -> list[Decision]:
     return [d for d in DecisionReader(run, strategy).latest(DECISIONS_READ) if d.action is not Action.SUMMARY]
 
 
-def _short(value: float) -> str:
-    """Six significant digits, without exponents where people would have to count."""
-    return f"{value:.6g}" if not 1e6 <= abs(value) < 1e12 else f"{value:.0f}"
+def _plain(value: Decimal | float, digits: int = 0) -> str | None:
+    """Without exponents, in which people would have to count, and without trailing zeros; exact, or to so many
+    significant digits. None for NaN."""
+    if math.isnan(value):
+        return None
+    exact = Decimal(f"{value:.{digits}g}") if digits else Decimal(value)
+    return f"{exact.normalize():f}"
 
 
 def _usd(value: Decimal) -> str:

@@ -64,7 +64,7 @@ def test_status_shows_what_is_in_memory(desk: Desk, capsys: Out) -> None:
     assert row(text, "BTC", "hyperliquid", "100000.5", "100010.5", "1.5", "2.25", "1.00", "ok")
     assert row(text, "BTC", "aster", "99990", "100000", "1.00", "ok", "87.60%")
     assert row(text, "BTC", "aster", "0.015", "100000.5", "100100", "1,501.50", "1.25", "31.5%")
-    assert row(text, "hyperliquid", "-0.010", "-0.012", "FROZEN")
+    assert row(text, "hyperliquid", "-0.01", "-0.012", "FROZEN")
     assert "net exposure: 0.005 BTC" in text
     assert row(text, "p1-7", "open", "60.0", "100.0%", "1.50", "0.55", "0.05", "1.00")
     assert row(text, "p1-3", "closed", "-2.38", "take_profit") if "-2.38" in text else row(text, "p1-3", "-2.37")
@@ -212,7 +212,7 @@ def test_no_line_is_wider_than_the_terminal(desk: Desk, verb: str, columns: int)
     assert max(map(len, lines)) <= columns
     assert "BTC" in text
     if verb in ("status", "positions"):
-        assert row(text, "hyperliquid", "-0.010", "-0.012", "FROZEN"), "a number was cut"
+        assert row(text, "hyperliquid", "-0.01", "-0.012", "FROZEN"), "a number was cut"
     if columns == 200:
         assert "left out for width" not in text
 
