@@ -17,6 +17,7 @@ from core.clock import NS_PER_MS, NS_PER_S, SystemClock
 from core.errors import NotSent, VenueError
 from core.ids import parse_client_order_id
 from core.types import LiquiditySide, OrderStatus, Side, TimeInForce
+from executor import backoff
 from executor.outcome import Accepted, RejectCode, Rejected, Unknown, Unsent
 from executor.venues import _hyperliquid_stream
 from executor.venues.base import NotFound, VenueOrder
@@ -283,6 +284,25 @@ async def test_connection_refused_is_unsent_and_start_raises(box: SandboxProcess
     outcome = await station.send(request)
     assert isinstance(outcome, Unsent), outcome
     await station.gateway.close()
+
+
+async def test_a_venue_that_goes_away_is_unsent_and_is_back_soon_after_it_is(
+    station: Station, box: SandboxProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backoff, "STEPS_S", (60.0,))  # as after a long outage
+    request = await station.request("ETH", Side.BUY)
+    await asyncio.to_thread(box.control, "venue", {"venue": VENUE, "serving": False})
+    try:
+        await eventually(lambda: not station.gateway.entry_ready and station.downs)
+        assert isinstance(await station.send(request), Unsent)
+        with pytest.raises(VenueError):
+            await station.gateway.positions()
+        await asyncio.sleep(1.2)
+    finally:
+        await asyncio.to_thread(box.control, "venue", {"venue": VENUE, "serving": True})
+    station.gateway.wake()
+    await eventually(lambda: station.gateway.entry_ready and len(station.ups) == 2, 10.0)
+    assert isinstance((await station.place("ETH", Side.BUY))[1], Accepted)
 
 
 async def test_a_key_that_is_nobodys_agent_does_not_start(box: SandboxProcess) -> None:
