@@ -65,7 +65,8 @@ class Keyring:
             for credential in SPEC[venue].credentials:
                 value = _take(path, venue, credential, lines, log)
                 if credential.secret:
-                    key = _checked_key(path, credential.name, value)  # first: a fragment is an error, not a thing to mask
+                    # Checked first: a fragment is an error of the file, not a thing to mask.
+                    key = _checked_key(path, credential.name, value)
                     log.mask(value)
                     log.mask(value.lower())
                     secrets[credential.name] = Secret(key)
