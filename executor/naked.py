@@ -65,7 +65,7 @@ class NakedPositions:
         state = self._engine.state
         stated = {(self._venue, position.symbol): position for position in positions}
         for key in state.positions:
-            if key[0] != self._venue or key in self._engine.flattening:
+            if key[0] != self._venue:
                 continue
             lots = self._naked_lots(key)
             if not lots or self._is_dust(key, lots):

@@ -131,6 +131,35 @@ async def test_a_pair_being_opened_leg_by_leg_is_not_naked(bench: Bench) -> None
     bench.rig.check()
 
 
+async def test_two_looks_in_a_hurry_are_one(bench: Bench) -> None:
+    await stray(bench)
+    for _ in range(3):
+        bench.rig.pass_ms(100)
+        await bench.reconciler.read(LONG, full=False)
+    assert bench.events("naked_position") == []
+    bench.rig.pass_ms(400)
+    await bench.reconciler.read(LONG, full=False)
+    assert len(bench.events("naked_position")) == 1
+
+
+async def test_one_attempt_at_a_time(bench: Bench) -> None:
+    await stray(bench)
+    bench.long.default = Plan(held=True)
+    for _ in range(20):
+        bench.rig.pass_ms(400)
+        await bench.reconciler.read(LONG, full=False)
+    assert len(bench.long.wire) == 2, "the second waits for the first one's outcome"
+
+
+async def test_lots_against_a_position_by_hand_are_alarmed_but_need_a_person(bench: Bench) -> None:
+    """Reduce-only cannot buy back what a larger position by hand has swallowed."""
+    await stray(bench, 10, Side.BUY, "manual")
+    await stray(bench, 4, Side.SELL)
+    await bench.turns(20, 500.0)
+    assert len(bench.events("naked_position")) == 1
+    assert len(bench.long.wire) == 2
+
+
 async def test_a_venue_that_holds_nothing_there_is_not_sent_an_order(bench: Bench) -> None:
     await stray(bench)
     bench.long.positions_said = {}
