@@ -102,11 +102,11 @@ def test_a_stale_quote_is_shown_with_its_age_and_is_not_counted_fresh(desk: Desk
 
 def test_a_feed_that_is_down_says_why(desk: Desk, capsys: Out) -> None:
     desk.quote(AS, "BTC", 100.0, 101.0)
-    desk.books[AS].set_status(False, "socket refused [Errno 111]")
+    desk.books[AS].set_status(False, "socket refused [red][/oops]")
     desk.account()
     desk.tandem("status")
     text = capsys.readouterr().out
-    assert "DOWN: socket refused [Errno 111]" in text
+    assert "DOWN: socket refused [red][/oops]" in text
     assert row(text, "BTC", "aster", "down")
 
 
@@ -215,6 +215,12 @@ def test_no_line_is_wider_than_the_terminal(desk: Desk, verb: str, columns: int)
         assert row(text, "hyperliquid", "-0.01", "-0.012", "FROZEN"), "a number was cut"
     if columns == 200:
         assert "left out for width" not in text
+
+
+def test_a_number_is_never_cut_however_narrow_the_terminal(desk: Desk) -> None:
+    trading(desk)
+    text = on_terminal(40, lambda: ["--config", str(desk.loaded.path), "positions"])
+    assert row(text, "hyperliquid", "-0.01", "-0.012", "1,501.50", "31.5%", "FROZEN")
 
 
 def on_terminal(columns: int, words: Callable[[], list[str]]) -> str:
