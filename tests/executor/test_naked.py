@@ -11,7 +11,7 @@ import pytest
 from core.types import Side, TimeInForce
 from executor.orders import Draft
 from executor.page import snapshot
-from tests.executor.fake_gateway import Plan
+from tests.executor.fake_gateway import Plan, Told
 from tests.executor.rig import LONG, SHORT, settle
 from tests.executor.test_reconcile import BTC, Bench
 
@@ -151,13 +151,15 @@ async def test_one_attempt_at_a_time(bench: Bench) -> None:
     assert len(bench.long.wire) == 2, "the second waits for the first one's outcome"
 
 
-async def test_lots_against_a_position_by_hand_are_alarmed_but_need_a_person(bench: Bench) -> None:
-    """Reduce-only cannot buy back what a larger position by hand has swallowed."""
-    await stray(bench, 10, Side.BUY, "manual")
+async def test_what_reduces_a_leg_is_the_pairs_business_and_not_bought_back(bench: Bench) -> None:
+    """An order outside the pair has sold part of its long leg, and its fill is not booked yet."""
+    await bench.rig.open("0.01")
+    bench.long.silent_fills = True
+    bench.long.plans.append(Plan(told=Told.NEVER))
     await stray(bench, 4, Side.SELL)
     await bench.turns(20, 500.0)
-    assert len(bench.events("naked_position")) == 1
-    assert len(bench.long.wire) == 2
+    bought = [o for o in bench.rig.state.orders.values() if o.prepared.side is Side.BUY and o.prepared.venue == LONG]
+    assert len(bought) == 1, "the opening leg and nothing else"
 
 
 async def test_a_venue_that_holds_nothing_there_is_not_sent_an_order(bench: Bench) -> None:
