@@ -144,8 +144,10 @@ def _headline(context: Context, page: AccountSnapshot | str, trouble: str) -> No
     context.say(
         f"[bold]{name}[/bold]  mode {page.mode}  trading [{colour}]{page.trading_state.value}[/{colour}]{reason}{away}"
     )
+    known = views.equity_usd(page)
+    equity = "unknown" if known is None else _usd(known)
     context.say(
-        f"equity {_usd(views.equity_usd(page))}  net {_usd(page.net_usd)}  pairs {len(views.open_pairs(page))} open, "
+        f"equity {equity}  net {_usd(page.net_usd)}  pairs {len(views.open_pairs(page))} open, "
         f"{page.pairs_opened} opened, {page.pairs_closed} closed"
     )
     unhedged = f"{_usd(page.unhedged_usd)} for {page.unhedged_age_ns / NS_PER_S:.2f} s"
@@ -167,8 +169,10 @@ def _venue_row(row: views.FeedRow, page: AccountSnapshot | str) -> tuple[object,
     venue = accounts.get(row.venue)
     if venue is None:
         return (*shown, None, None, None, None, None, None)
-    ratio = float(venue.maintenance_margin_usd / venue.equity_usd) if venue.equity_usd > 0 else math.nan
     stream = "up" if venue.private_stream_up else "down"
+    if not venue.read_mono_ns:
+        return (*shown, venue.status, None, None, None, stream, f"{venue.rate_budget_ratio:.0%}")
+    ratio = float(venue.maintenance_margin_usd / venue.equity_usd) if venue.equity_usd > 0 else math.nan
     return (
         *shown, venue.status, f"{venue.equity_usd:,.2f}", f"{venue.free_margin_usd:,.2f}", f"{ratio:.1%}", stream,
         f"{venue.rate_budget_ratio:.0%}",

@@ -134,7 +134,9 @@ async def test_values_are_those_in_memory_in_base_units(desk: Desk, fetch: Fetch
     assert value(text, "tandem_quote_usable", venue="aster", symbol="BTC") == 0
     assert 2.0 <= value(text, "tandem_quote_age_seconds", venue="aster", symbol="BTC") < 6.0
     assert math.isnan(value(text, "tandem_quote_spread_ratio", venue="aster", symbol="BTC"))
-    assert value(text, "tandem_equity_usd") == 18_000
+    assert math.isnan(value(text, "tandem_equity_usd")), "one venue was never read: no total"
+    assert value(text, "tandem_venue_equity_usd", venue="hyperliquid") == 8_000
+    assert math.isnan(value(text, "tandem_venue_equity_usd", venue="aster"))
     assert value(text, "tandem_net_pnl_usd") == -3.25
     assert value(text, "tandem_unhedged_usd") == 12.5
     assert value(text, "tandem_unhedged_age_seconds") == 1.5

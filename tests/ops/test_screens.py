@@ -70,6 +70,20 @@ def test_status_shows_what_is_in_memory(desk: Desk, capsys: Out) -> None:
     assert row(text, "p1-3", "closed", "-2.38", "take_profit") if "-2.38" in text else row(text, "p1-3", "-2.37")
 
 
+def test_an_account_that_was_never_read_is_unknown_and_so_is_the_total(desk: Desk, capsys: Out) -> None:
+    desk.quote(AS, "BTC", 99990.0, 100000.0)
+    desk.account(
+        venues=(
+            venue_account(HL, equity_usd=Decimal(8_000)),
+            venue_account(AS, status="down", equity_usd=Decimal(0), read_mono_ns=0, rate_budget_ratio=0.5),
+        ),
+    )
+    assert desk.tandem("status") == 0
+    text = capsys.readouterr().out
+    assert "equity unknown" in text
+    assert "0.00" not in row(text, "aster", "down", "50%")
+
+
 def test_status_as_json_is_the_memory_itself(desk: Desk, capsys: Out) -> None:
     desk.quote(HL, "BTC", 100000.5, 100010.5)
     trading(desk)
