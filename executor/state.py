@@ -71,6 +71,9 @@ class State(msgspec.Struct, kw_only=True):
     nonce_high: dict[str, int] = msgspec.field(default_factory=dict)  # signer -> nonces below it may have been used
     contracts: dict[Key, InstrumentSeen] = msgspec.field(default_factory=dict)
     orders: dict[str, OrderState] = msgspec.field(default_factory=dict)
+    unsettled: dict[str, None] = msgspec.field(
+        default_factory=dict
+    )  # client ids of orders that are not final, oldest first
     pairs: dict[str, PairBook] = msgspec.field(default_factory=dict)
     positions: dict[Key, PositionState] = msgspec.field(default_factory=dict)
     frozen: dict[Key, str] = msgspec.field(default_factory=dict)  # reason
@@ -97,10 +100,10 @@ class State(msgspec.Struct, kw_only=True):
 
     def open_orders(self) -> list[OrderState]:
         """Orders whose status is not final (PREPARED, SUBMITTED, ACCEPTED, UNKNOWN), oldest first."""
-        return [order for order in self.orders.values() if not order.status.is_final]
+        return [self.orders[name] for name in self.unsettled]
 
     def unknown_orders(self) -> list[OrderState]:
-        return [order for order in self.orders.values() if order.status is OrderStatus.UNKNOWN]
+        return [order for order in self.open_orders() if order.status is OrderStatus.UNKNOWN]
 
     def pair_orders(self, pair: PairBook) -> Iterator[OrderState]:
         return (self.orders[name] for name in pair.orders if name in self.orders)
@@ -210,6 +213,7 @@ class State(msgspec.Struct, kw_only=True):
         name = record.client_order_id
         invariant(name not in self.orders, f"client order id {name} used twice")
         self.orders[name] = OrderState(prepared=record, moved_wire_ns=record.wire_ns)
+        self.unsettled[name] = None
         if record.pair_id is not None:
             self.pairs[record.pair_id].orders.append(name)
         if len(self.orders) > FINAL_ORDERS_KEPT:
@@ -230,6 +234,8 @@ class State(msgspec.Struct, kw_only=True):
             order.code = record.code
             order.detail = record.detail
             order.moved_wire_ns = record.wire_ns
+            if order.status.is_final:
+                self.unsettled.pop(record.client_order_id, None)
         order.venue_order_id = record.venue_order_id or order.venue_order_id
         if record.filled_lots > order.told_lots:
             order.told_lots = record.filled_lots
@@ -249,7 +255,7 @@ class State(msgspec.Struct, kw_only=True):
         leg = pair.leg(order.prepared.venue) if pair else None
         if pair is not None and leg is not None:
             leg.book.lots += signed
-            _track(pair, wire_ns)
+            pair.track(wire_ns)
 
     def _fill(self, record: FillRecorded) -> None:
         fill = record.fill
@@ -295,7 +301,7 @@ class State(msgspec.Struct, kw_only=True):
             left -= part
             leg.book.lots += part * fill.side.sign
             self.net_usd += leg.book.book(part * fill.side.sign, fill.px, fill.fee_usd * part / fill.lots, leg.lot_size)
-            _track(pair, wire_ns)
+            pair.track(wire_ns)
 
     def _adopt(self, record: PositionAdopted) -> None:
         """The venue's word replaces ours; what it took away from live legs is taken from them, at their entry price."""
@@ -314,7 +320,7 @@ class State(msgspec.Struct, kw_only=True):
             change -= part
             leg.book.lots += part
             leg.book.booked_lots += part
-            _track(pair, record.wire_ns)
+            pair.track(record.wire_ns)
 
     def _freeze(self, record: Frozen) -> None:
         self.frozen[(record.venue, record.symbol)] = record.reason
@@ -358,20 +364,6 @@ class State(msgspec.Struct, kw_only=True):
     def _settle_foreign(position: PositionState) -> None:
         if position.book.lots == 0:
             position.foreign, position.by_hand_lots = False, 0
-
-
-def _track(pair: PairBook, wire_ns: int) -> None:
-    """Start, widen or end the pair's episode of differing legs."""
-    if pair.imbalance_qty == 0:
-        pair.tolerated_qty = ZERO
-    off = abs(pair.off_qty)
-    if off == 0:
-        if pair.diverged_wire_ns and not pair.matched_wire_ns:
-            pair.matched_wire_ns = wire_ns
-        return
-    pair.matched_wire_ns = 0
-    pair.diverged_wire_ns = pair.diverged_wire_ns or wire_ns
-    pair.diverged_qty = max(pair.diverged_qty, off)
 
 
 def _remember(seen: dict[str, None], name: str, bound: int) -> None:
