@@ -114,7 +114,7 @@ def lay_out(directory: Path, **replace: str) -> Loaded:
         text = text.replace(old, str(next(ports)))
     own = {"name": f'"t{os.getpid()}-{secrets.token_hex(3)}"', **replace}
     for key, value in own.items():
-        text, count = re.subn(rf"(?m)^{key} = .*$", lambda _, key=key, value=value: f"{key} = {value}", text, count=1)
+        text, count = re.subn(rf"(?m)^{key} = .*$", f"{key} = {value}", text, count=1)
         assert count, f"no key {key} in config/sandbox.toml"
     path = directory / "config" / "sandbox.toml"
     path.parent.mkdir(exist_ok=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -111,7 +112,7 @@ def test_low_shared_memory_and_low_disk(loaded: Loaded, monkeypatch: pytest.Monk
     def free(shm_mib: int, disk_mib: int) -> dict[str, str]:
         shm = Path(loaded.config.run.shm_dir)
         monkeypatch.setattr(
-            doctor.shutil, "disk_usage", lambda path: Usage(0, 0, (shm_mib if path == shm else disk_mib) << 20)
+            shutil, "disk_usage", lambda path: Usage(0, 0, (shm_mib if path == shm else disk_mib) << 20)
         )
         return findings(loaded, "fail")
 

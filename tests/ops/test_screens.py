@@ -22,6 +22,7 @@ from core.types import TradingState
 from tests.ops.desk import AS, HL, ROOT, Desk, order, pair, parsed, position, venue_account
 
 Out = pytest.CaptureFixture[str]
+FIGURES: dict[str, float] = {f"figure_{n}_bps": n * 1.2345 for n in range(12)}
 
 
 def trading(desk: Desk) -> None:
@@ -220,7 +221,7 @@ def test_no_line_is_wider_than_the_terminal(desk: Desk, verb: str, columns: int)
     desk.quote(HL, "BTC", 100000.5, 100010.5)
     desk.quote(AS, "BTC", 99990.0, 100000.0)
     trading(desk)
-    desk.decide("edge_below_entry", **{f"figure_{n}_bps": n * 1.2345 for n in range(12)})
+    desk.decide("edge_below_entry", symbol="BTC", action=Action.REFUSE, **FIGURES)
     text = on_terminal(columns, lambda: ["--config", str(desk.loaded.path), verb])
     lines = text.splitlines()
     assert max(map(len, lines)) <= columns

@@ -127,6 +127,48 @@ def test_down_with_nothing_running_and_a_socket_left_behind(root: Loaded, capsys
     assert parsed(capsys.readouterr().out) == {"ok": True, "detail": "nothing is running here"}
 
 
+# ---- the wait -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def supervised(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
+    """The desk as if supervisord were up and its programs fine; what supervisorctl was asked for."""
+    asked: list[tuple[str, ...]] = []
+    (desk.directory / "supervisord.conf").write_text("[supervisord]\n")
+    monkeypatch.setattr(supervision, "is_up", lambda root: True)
+    monkeypatch.setattr(supervision, "control", lambda root, *words: asked.append(words))
+    monkeypatch.setattr(supervision, "programs", lambda root: [supervision.Program("executor", "RUNNING")])
+    monkeypatch.setattr(supervision, "READY_S", 0.4)
+    return asked
+
+
+def test_up_when_it_is_up_starts_what_is_not_and_shows_the_status(
+    desk: Desk, supervised: list[tuple[str, ...]], capsys: Out
+) -> None:
+    desk.account()
+    desk.quote(HL, "BTC", 100.0, 101.0)
+    desk.quote(AS, "BTC", 100.0, 101.0)
+    assert desk.tandem("up") == 0
+    text = capsys.readouterr().out
+    assert text.startswith("supervisord is up already; starting what is not running\n")
+    assert "trading active" in text
+    assert f"http://127.0.0.1:{desk.loaded.config.exporter.port}/metrics" in text
+    assert supervised == [("start", "all")]
+
+
+def test_a_system_that_is_merely_slow_is_left_to_go_on(
+    desk: Desk, supervised: list[tuple[str, ...]], capsys: Out
+) -> None:
+    desk.account(ready=False)
+    desk.quote(HL, "BTC", 100.0, 101.0)
+    assert desk.tandem("up", "--json") == 69
+    error = parsed(capsys.readouterr().out)["error"]
+    assert "executor: recovering" in error
+    assert "feed aster: no fresh quote yet" in error
+    assert "it goes on trying (make stop ends it)" in error
+    assert supervised == [("start", "all")]
+
+
 # ---- a real supervisord ---------------------------------------------------------------------------------------------
 
 
