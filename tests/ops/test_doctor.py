@@ -119,7 +119,7 @@ def test_low_shared_memory_and_low_disk(loaded: Loaded, monkeypatch: pytest.Monk
     assert free(doctor.SHM_FREE_MIN_MIB, doctor.DISK_FREE_MIN_MIB) == {}
     low = free(doctor.SHM_FREE_MIN_MIB - 1, doctor.DISK_FREE_MIN_MIB)
     assert set(low) == {"shared memory"}
-    assert "63 MiB free" in low["shared memory"]
+    assert "15 MiB free" in low["shared memory"]
     assert set(free(doctor.SHM_FREE_MIN_MIB, 1)) == {"state directory", "locks directory", "logs directory"}
 
 
