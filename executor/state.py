@@ -77,6 +77,8 @@ class State(msgspec.Struct, kw_only=True):
     pairs: dict[str, PairBook] = msgspec.field(default_factory=dict)
     positions: dict[Key, PositionState] = msgspec.field(default_factory=dict)
     frozen: dict[Key, str] = msgspec.field(default_factory=dict)  # reason
+    live: dict[str, None] = msgspec.field(default_factory=dict)  # pairs that are not final: the hot path asks for them
+    working: dict[str, None] = msgspec.field(default_factory=dict)  # orders that are not final
     commands: dict[CommandId, CommandState] = msgspec.field(default_factory=dict)
     forgotten: dict[str, tuple[int, int]] = msgspec.field(
         default_factory=dict
@@ -96,7 +98,7 @@ class State(msgspec.Struct, kw_only=True):
 
     def live_pairs(self) -> list[PairBook]:
         """Pairs that are not CLOSED or ABORTED, oldest first."""
-        return [pair for pair in self.pairs.values() if pair.status not in FINAL_PAIR]
+        return [self.pairs[name] for name in self.live]
 
     def open_orders(self) -> list[OrderState]:
         """Orders whose status is not final (PREPARED, SUBMITTED, ACCEPTED, UNKNOWN), oldest first."""
@@ -112,10 +114,6 @@ class State(msgspec.Struct, kw_only=True):
         """Our believed position, signed lots; compare the venue's own statement with this."""
         position = self.positions.get(key)
         return position.book.lots if position else 0
-
-    def qty(self, key: Key) -> Decimal:
-        """The same in canonical base units."""
-        return self.lots(key) * self.lot_qty(key) if key in self.contracts else ZERO
 
     def lot_qty(self, key: Key) -> Decimal:
         contract = self.contracts[key]
@@ -182,6 +180,7 @@ class State(msgspec.Struct, kw_only=True):
             short=self._leg(record.short_venue, record.symbol, Side.SELL),
             moved_calendar_ns=record.calendar_ns,
         )
+        self.live[record.pair_id] = None
         self.attempted_calendar_ns[record.symbol] = record.calendar_ns
         if len(self.pairs) > FINAL_PAIRS_KEPT:
             oldest = next((name for name, pair in self.pairs.items() if pair.is_final), None)
@@ -208,11 +207,16 @@ class State(msgspec.Struct, kw_only=True):
         pair.reason = record.reason
         pair.moved_calendar_ns = record.calendar_ns
         pair.ended_calendar_ns = record.calendar_ns if pair.is_final else 0
+        if pair.is_final:
+            self.live.pop(record.pair_id, None)
+        else:
+            self.live[record.pair_id] = None
 
     def _order_prepared(self, record: OrderPrepared) -> None:
         name = record.client_order_id
         invariant(name not in self.orders, f"client order id {name} used twice")
         self.orders[name] = OrderState(prepared=record, moved_wire_ns=record.wire_ns)
+        self.working[name] = None
         self.unsettled[name] = None
         if record.pair_id is not None:
             self.pairs[record.pair_id].orders.append(name)
@@ -234,6 +238,8 @@ class State(msgspec.Struct, kw_only=True):
             order.code = record.code
             order.detail = record.detail
             order.moved_wire_ns = record.wire_ns
+            if order.status.is_final:
+                self.working.pop(record.client_order_id, None)
             if order.status.is_final:
                 self.unsettled.pop(record.client_order_id, None)
         order.venue_order_id = record.venue_order_id or order.venue_order_id
