@@ -97,7 +97,7 @@ class State(msgspec.Struct, kw_only=True):
     # ---- reading ----------------------------------------------------------------------------------------------------
 
     def live_pairs(self) -> list[PairBook]:
-        """Pairs that are not CLOSED or ABORTED, oldest first."""
+        """Pairs that are not CLOSED or ABORTED, in the order in which they became so."""
         return [self.pairs[name] for name in self.live]
 
     def open_orders(self) -> list[OrderState]:
@@ -114,6 +114,10 @@ class State(msgspec.Struct, kw_only=True):
         """Our believed position, signed lots; compare the venue's own statement with this."""
         position = self.positions.get(key)
         return position.book.lots if position else 0
+
+    def qty(self, key: Key) -> Decimal:
+        """The same in canonical base units."""
+        return self.lots(key) * self.lot_qty(key) if key in self.contracts else ZERO
 
     def lot_qty(self, key: Key) -> Decimal:
         contract = self.contracts[key]
@@ -136,9 +140,8 @@ class State(msgspec.Struct, kw_only=True):
         invariant(sequence > self.sequence, f"journal sequence {sequence} after {self.sequence}")
         self.sequence = sequence
         self.clean_stop = isinstance(record, CleanStop)
-        handler = _HANDLERS.get(type(record))
-        if handler is not None:
-            handler(self, record)
+        if type(record) in _HANDLERS:
+            _HANDLERS[type(record)](self, record)
 
     def _epoch(self, record: EpochStarted) -> None:
         invariant(record.epoch > self.epoch, f"epoch {record.epoch} after {self.epoch}")
@@ -210,7 +213,7 @@ class State(msgspec.Struct, kw_only=True):
         if pair.is_final:
             self.live.pop(record.pair_id, None)
         else:
-            self.live[record.pair_id] = None
+            self.live.setdefault(record.pair_id)
 
     def _order_prepared(self, record: OrderPrepared) -> None:
         name = record.client_order_id
