@@ -36,6 +36,7 @@ def decode_state(data: bytes) -> State:
             f"the journal's checkpoint does not decode ({error}); it was written by another version of Tandem: "
             "start that version, flatten, and move the state directory away"
         ) from error
+    state.live = {name: None for name, pair in state.pairs.items() if not pair.is_final}
     state.unsettled = {name: None for name, order in state.orders.items() if not order.status.is_final}
     return state
 

@@ -7,8 +7,8 @@ reads a clock, a socket or a venue; every figure comes out of a record, also the
 Two counts of what an order has filled: `told_lots` (cumulative, from answers and lookups) and `fill_lots` (sum of recorded
 fills). The larger one is believed, so a fill that overtakes its answer, or an answer that overtakes its fill, counts once.
 
-Bounds: FINAL_ORDERS_KEPT, FINAL_PAIRS_KEPT, COMMANDS_KEPT, and per venue TRADES_KEPT and PAYMENTS_KEPT; the oldest go
-first. A command older than what is kept is recognised by `forgotten` and never executed again.
+Bounds: the *_KEPT figures (trades and payments per venue); the oldest go first. A command older than what is kept is
+recognised by `forgotten` and never executed again.
 
 Only writer: Engine.record (live) and recovery (replay).
 """
@@ -71,14 +71,11 @@ class State(msgspec.Struct, kw_only=True):
     nonce_high: dict[str, int] = msgspec.field(default_factory=dict)  # signer -> nonces below it may have been used
     contracts: dict[Key, InstrumentSeen] = msgspec.field(default_factory=dict)
     orders: dict[str, OrderState] = msgspec.field(default_factory=dict)
-    unsettled: dict[str, None] = msgspec.field(
-        default_factory=dict
-    )  # client ids of orders that are not final, oldest first
+    unsettled: dict[str, None] = msgspec.field(default_factory=dict)  # orders that are not final, oldest first
     pairs: dict[str, PairBook] = msgspec.field(default_factory=dict)
+    live: dict[str, None] = msgspec.field(default_factory=dict)  # pairs that are not final, oldest first
     positions: dict[Key, PositionState] = msgspec.field(default_factory=dict)
     frozen: dict[Key, str] = msgspec.field(default_factory=dict)  # reason
-    live: dict[str, None] = msgspec.field(default_factory=dict)  # pairs that are not final: the hot path asks for them
-    working: dict[str, None] = msgspec.field(default_factory=dict)  # orders that are not final
     commands: dict[CommandId, CommandState] = msgspec.field(default_factory=dict)
     forgotten: dict[str, tuple[int, int]] = msgspec.field(
         default_factory=dict
@@ -219,7 +216,6 @@ class State(msgspec.Struct, kw_only=True):
         name = record.client_order_id
         invariant(name not in self.orders, f"client order id {name} used twice")
         self.orders[name] = OrderState(prepared=record, moved_wire_ns=record.wire_ns)
-        self.working[name] = None
         self.unsettled[name] = None
         if record.pair_id is not None:
             self.pairs[record.pair_id].orders.append(name)
@@ -241,8 +237,6 @@ class State(msgspec.Struct, kw_only=True):
             order.code = record.code
             order.detail = record.detail
             order.moved_wire_ns = record.wire_ns
-            if order.status.is_final:
-                self.working.pop(record.client_order_id, None)
             if order.status.is_final:
                 self.unsettled.pop(record.client_order_id, None)
         order.venue_order_id = record.venue_order_id or order.venue_order_id

@@ -268,3 +268,15 @@ async def test_no_order_of_a_lost_answer_counts_twice_when_fills_follow_the_look
     assert pair.long.book.unbooked_lots == 0
     assert rig.state.orders[pair.orders[0]].status is OrderStatus.FILLED
     rig.check()
+
+
+async def test_an_image_without_its_indexes_finds_them_again(tmp_path: Path) -> None:
+    """What is live and what is unsettled follows from the pairs and orders; an older image must not lose them."""
+    rig = Rig(tmp_path)
+    rig.gateways[SHORT].plans.append(Plan(held=True))
+    rig.commands.take(rig.open_command(), rig.client)
+    assert len(rig.state.live_pairs()) == 1
+    assert len(rig.state.open_orders()) == 2
+    full = decode_state(encode_state(rig.state))
+    full.live, full.unsettled = {}, {}
+    assert decode_state(encode_state(full)) == rig.state
