@@ -117,14 +117,14 @@ class StrategyAgent:
         self._epoll.poll(WAIT_S)
         self._bell.drain()
         self._drain_wakeups()
+        worked = self._enter()  # first: the account page may be a turn old, since the executor judges every open again
         now_ns = self._clock.mono_ns()
         self._turns.add()
-        worked = self._take_reports(now_ns)
+        worked += self._take_reports(now_ns)
         self._read_account()
         if now_ns >= self._next_exits_ns:
             self._next_exits_ns = now_ns + EXITS_EVERY_NS
             worked += self._leave(now_ns)
-        worked += self._enter(now_ns)
         if now_ns >= self._next_second_ns:
             self._next_second_ns = now_ns + SECOND_NS
             self._every_second(now_ns)
@@ -156,7 +156,7 @@ class StrategyAgent:
 
     # ---- one turn ---------------------------------------------------------------------------------------------------
 
-    def _enter(self, now_ns: int) -> int:
+    def _enter(self) -> int:
         changed = self._view.changed_symbols()
         for symbol in changed:
             began_ns = self._clock.mono_ns()
