@@ -108,7 +108,7 @@ def parser() -> argparse.ArgumentParser:
     config.add_argument("what", choices=["check", "show"])
     verb("doctor", "preflight: what would keep this box from trading", lambda c, a: doctor.doctor(c))
     sandbox = verb("sandbox", "the local venues: their own books, and a shove to their prices", sandbox_command.run)
-    sandbox_command.add_arguments(sandbox)
+    sandbox_command.add_arguments(sandbox, lambda: _common(argparse.SUPPRESS, argparse.SUPPRESS))
     verb("up", "start supervisord and every program, wait until ready (make run)", lambda c, a: supervision.up(c))
     verb("down", "stop every program and supervisord (make stop)", lambda c, a: supervision.down(c))
     return top

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 from typing import Any
 
 import orjson
@@ -15,17 +16,20 @@ from ops.context import Context
 TIMEOUT_S = 5.0
 
 
-def add_arguments(made: argparse.ArgumentParser) -> None:
+def add_arguments(made: argparse.ArgumentParser, common: Callable[[], argparse.ArgumentParser]) -> None:
+    """`common` makes a parser of the options that every command takes: they may stand behind these verbs too."""
     verbs = made.add_subparsers(dest="what", required=True, metavar="WHAT")
-    verbs.add_parser("state", help="every account of every sandbox venue, as the venues keep it")
-    basis = verbs.add_parser("basis", help="shift one venue's price of a symbol; it decays like any other basis")
+    verbs.add_parser("state", help="every account of every sandbox venue, as the venues keep it", parents=[common()])
+    basis = verbs.add_parser(
+        "basis", help="shift one venue's price of a symbol; it decays like any other basis", parents=[common()]
+    )
     basis.add_argument("venue")
     basis.add_argument("symbol")
     basis.add_argument("bps", type=float)
-    price = verbs.add_parser("price", help="move the fair price of a symbol on every venue")
+    price = verbs.add_parser("price", help="move the fair price of a symbol on every venue", parents=[common()])
     price.add_argument("symbol")
     price.add_argument("bps", type=float)
-    serving = verbs.add_parser("serving", help="take a venue's port away, or give it back")
+    serving = verbs.add_parser("serving", help="take a venue's port away, or give it back", parents=[common()])
     serving.add_argument("venue")
     serving.add_argument("on", choices=["on", "off"])
 

@@ -75,8 +75,9 @@ def tandem(loaded: Loaded, *words: str) -> int:
     ids=["state", "basis", "price", "serving"],
 )
 def test_each_verb_asks_the_control_endpoint(loaded: Loaded, capsys: Out, words: list[str], asked: object) -> None:
-    assert tandem(loaded, *words) == 0
-    assert parsed(capsys.readouterr().out) == asked
+    for options in ([], ["--json"]):
+        assert tandem(loaded, *words, *options) == 0
+        assert parsed(capsys.readouterr().out) == asked
 
 
 @pytest.mark.usefixtures("control")
