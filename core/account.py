@@ -16,7 +16,7 @@ from core.types import OrderStatus, Side, TradingState, Venue
 class VenueAccount(msgspec.Struct, frozen=True, kw_only=True):
     venue: Venue
     status: str  # "ok" | "blind" | "down" | "disabled" (closed set; shown and exported)
-    equity_usd: Decimal
+    equity_usd: Decimal  # this and the next two mean nothing while read_mono_ns is 0
     free_margin_usd: Decimal
     maintenance_margin_usd: Decimal
     read_mono_ns: int  # when the venue last answered; 0 = never

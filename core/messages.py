@@ -279,6 +279,8 @@ AnyReport = (
     | FlattenReport
 )
 
+_UNDECODABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)  # what msgspec raises on bytes of strangers
+
 _encoder = msgspec.msgpack.Encoder(decimal_format="string")
 _command_decoder = msgspec.msgpack.Decoder(AnyCommand)
 _report_decoder = msgspec.msgpack.Decoder(AnyReport)
@@ -293,7 +295,7 @@ def decode_command(data: bytes) -> AnyCommand:
     """Raises Malformed with the path of the offending field."""
     try:
         command: AnyCommand = _command_decoder.decode(data)
-    except msgspec.DecodeError as error:
+    except _UNDECODABLE as error:
         raise Malformed(f"command does not decode: {error}") from error
     return command
 
@@ -302,6 +304,6 @@ def decode_report(data: bytes) -> AnyReport:
     """Raises Malformed with the path of the offending field."""
     try:
         report: AnyReport = _report_decoder.decode(data)
-    except msgspec.DecodeError as error:
+    except _UNDECODABLE as error:
         raise Malformed(f"report does not decode: {error}") from error
     return report

@@ -41,6 +41,7 @@ class Desk:
         self.positions: dict[str, Position] = {}  # by canonical symbol, as the venue last said
         self.positions_mono_ns = 0
         self.leverage: dict[str, int] = {}  # read back from the venue
+        self.naked: dict[str, tuple[int, int]] = {}  # symbol -> lots of ours that no pair owns, mono time since when
         self._reserved: dict[str, Reservation] = {}  # by client order id
 
     def instrument(self, symbol: str) -> Instrument | None:

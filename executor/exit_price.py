@@ -1,6 +1,7 @@
 """Where a close is priced when nothing but getting out matters: a reference of bounded age and a step beyond the touch.
 
-References in order (RULES 5): the shared-memory quote if fresh, else the venue's own REST book, else its mark. Pure.
+References in order (RULES 5): the shared-memory quote if fresh, else the venue's own REST book, else its mark. Pure, but for
+that one read.
 """
 
 from __future__ import annotations
@@ -9,9 +10,10 @@ from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 
 import msgspec
 
+from core.errors import VenueError
 from core.numeric import from_float
 from core.types import Instrument, Quote, QuoteFlag, ReadResult, Side
-from executor.venues.base import TopOfBook
+from executor.venues.base import OrderGateway, TopOfBook
 
 ONE_BPS = Decimal("0.0001")
 
@@ -44,6 +46,19 @@ def price_from_rest(top: TopOfBook, instrument: Instrument) -> Reference | None:
     else:
         return None
     return Reference(bid_px=bid / instrument.multiplier, ask_px=ask / instrument.multiplier, source=source)
+
+
+async def best_reference(
+    quote: ReadResult, gateway: OrderGateway, instrument: Instrument, mark_px: Decimal
+) -> Reference | None:
+    """The best there is, in the order of the module text; `mark_px` (venue units, 0 = unknown) came with the position."""
+    fresh = price_from_book(quote)
+    if fresh is not None:
+        return fresh
+    try:
+        return price_from_rest(await gateway.top_of_book(instrument), instrument)
+    except VenueError:
+        return price_from_rest(TopOfBook(Decimal(0), Decimal(0), mark_px), instrument)
 
 
 def closing_ticks(instrument: Instrument, side: Side, touch_px: Decimal, beyond_bps: float) -> int:

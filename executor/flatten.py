@@ -7,7 +7,8 @@ The same routine in the running executor and in `--flatten-and-exit` (no strateg
      `flatten_ladder_bps` away from the touch, one step per attempt, `flatten_step_s` apart; after the last step it goes on
      at that step only as long as something fills
   3. flat is what the venue says: two readings in a row without position and without order, each begun after every order of
-     ours in scope either has a known outcome or can no longer execute
+     ours in scope either has a known outcome or can no longer execute, and with every fill booked (read by REST where the
+     private stream is away); then pairs whose legs are both gone get the time to end
   4. the residual: dust that the venue takes no order for, foreign positions (closed only with `include_foreign`), what the
      ladder did not fill, and venues that do not answer
 
@@ -32,7 +33,7 @@ from core.errors import VenueError
 from core.messages import FlattenReport, ResidualPosition
 from core.types import Instrument, OrderStatus, Position, Side, TimeInForce, TradingState, Venue
 from executor.engine import Engine
-from executor.exit_price import Reference, closing_ticks, price_from_book, price_from_rest
+from executor.exit_price import Reference, best_reference, closing_ticks
 from executor.orders import Draft
 from executor.outcome import RejectCode
 from executor.resolver import bound_ns
@@ -44,9 +45,12 @@ TOTAL_S = 150.0
 PATIENCE_S = 15.0
 POLL_S = 0.25
 IDLE_S = 1.0
+PAIRS_WAIT_S = 15.0
+FILLS_OVERLAP_NS = 60 * NS_PER_S
 FLAT_READINGS = 2
 ORDERS_PER_CLOSE = 5
 REASON = "flatten"
+CENT = Decimal("0.01")
 
 Sleep = Callable[[float], Awaitable[None]]
 
@@ -68,6 +72,7 @@ async def flatten(
     finally:
         for worker in workers:
             engine.flattening -= worker.keys
+    await _pairs_final(engine, {key for worker in workers if worker.answered for key in worker.keys}, sleep)
     residual = tuple(position for worker in workers for position in worker.residual())
     unreachable = tuple(worker.venue for worker in workers if not worker.answered)
     report = FlattenReport(
@@ -76,6 +81,17 @@ async def flatten(
     log = engine.log.info if report.flat else engine.log.error
     log("flatten_done", flat=report.flat, residual=len(residual), unreachable=",".join(unreachable))
     return report
+
+
+async def _pairs_final(engine: Engine, keys: set[Key], sleep: Sleep) -> None:
+    """Give pairs whose legs were both flattened the time to end in the books; what they do not manage is on the page."""
+    for _ in range(int(PAIRS_WAIT_S / POLL_S)):
+        ending = [p for p in engine.state.live_pairs() if all((leg.venue, p.symbol) in keys for leg in p.legs)]
+        for pair in ending:
+            engine.on_pair(pair, "flattened")
+        if not any(not pair.is_final for pair in ending):
+            return
+        await sleep(POLL_S)
 
 
 class _Closing(msgspec.Struct, kw_only=True):
@@ -121,8 +137,10 @@ class _VenueFlatten:
                 await self._cancel()
                 work = self._work()
                 is_flat = listing and not work and not self._orders and self._nothing_can_land(began_wire_ns)
+                is_flat = is_flat and self._all_booked()
                 flat_readings = flat_readings + 1 if is_flat else 0
                 if flat_readings >= FLAT_READINGS:
+                    self._take_word()
                     return
                 await asyncio.gather(*(self._close(position) for position in work))
                 listing = bool(self._orders) or not work
@@ -158,6 +176,8 @@ class _VenueFlatten:
         try:
             orders = await gateway.open_orders() if listing else []
             positions = await gateway.positions()
+            if self._differs(positions) or not self._all_booked():
+                await self._book_fills()
         except VenueError as error:
             self._engine.log.warning("flatten_read_failed", venue=self.venue, detail=str(error))
             return False
@@ -187,6 +207,35 @@ class _VenueFlatten:
             for order in self._engine.state.open_orders()
             if order.prepared.venue == self.venue and self._symbol in (None, order.prepared.symbol)
         )
+
+    def _all_booked(self) -> bool:
+        """Whether every fill that an order of ours in scope told of has been booked: pairs live on booked fills, and a pair
+        that has not heard of its end would close what flatten has closed already."""
+        return not any(
+            order.missing_lots and order.prepared.venue == self.venue and self._symbol in (None, order.prepared.symbol)
+            for order in self._engine.state.orders.values()
+        )
+
+    def _differs(self, positions: list[Position]) -> bool:
+        stated = {position.symbol: position.lots for position in positions}
+        return any(self._engine.state.lots(key) != stated.get(key[1], 0) for key in self.keys)
+
+    async def _book_fills(self) -> None:
+        """The private stream may be away just now: read what it has not told."""
+        state = self._engine.state
+        since = [o.prepared.wire_ns for o in state.orders.values() if o.missing_lots and o.prepared.venue == self.venue]
+        newest = state.newest_fill_ns.get(self.venue) or self._engine.clock.wire_ns()
+        for fill in await self._desk.gateway.fills_since(min([newest, *since]) - FILLS_OVERLAP_NS):
+            self._engine.on_fill(fill)
+
+    def _take_word(self) -> None:
+        """The venue has said flat twice with nothing in flight: where our books still hold something, its word replaces ours
+        before pairs may look at their legs again."""
+        doubtful = {order.key for order in self._engine.state.open_orders()}
+        for key in self.keys - doubtful:
+            stated = self._positions.get(key[1])
+            if self._engine.state.lots(key) and (stated is None or not stated.lots):
+                self._engine.adopt(key, 0, foreign=False, why="flattened: the venue says flat")
 
     # ---- orders -----------------------------------------------------------------------------------------------------
 
@@ -251,7 +300,8 @@ class _VenueFlatten:
             return
         if now < closing.next_mono_ns:
             return
-        closing.reference = await self._reference(position, instrument)
+        quote = self._engine.quote((self.venue, position.symbol))
+        closing.reference = await best_reference(quote, self._desk.gateway, instrument, position.mark_px)
         if closing.reference is None:
             return
         step = min(closing.step, len(self._ladder) - 1)
@@ -302,21 +352,6 @@ class _VenueFlatten:
         elif not filled and not any(order.status is OrderStatus.UNKNOWN for order in orders):
             closing.why = "not filled within the price ladder"
 
-    async def _reference(self, position: Position, instrument: Instrument) -> Reference | None:
-        fresh = price_from_book(self._engine.quote((self.venue, position.symbol)))
-        if fresh is not None:
-            return fresh
-        try:
-            return price_from_rest(await self._desk.gateway.top_of_book(instrument), instrument)
-        except VenueError as error:
-            self._engine.log.warning(
-                "flatten_price_failed", venue=self.venue, symbol=position.symbol, detail=str(error)
-            )
-        if position.mark_px <= 0:
-            return None
-        mark = position.mark_px / instrument.multiplier
-        return Reference(bid_px=mark, ask_px=mark, source="mark")
-
     # ---- what is left -----------------------------------------------------------------------------------------------
 
     def _give_up(self) -> None:
@@ -337,7 +372,9 @@ class _VenueFlatten:
             if not self._our_lots(position)
             else "open"
         )
-        return ResidualPosition(venue=self.venue, symbol=position.symbol, qty=qty, notional_usd=abs(qty * px), why=why)
+        return ResidualPosition(
+            venue=self.venue, symbol=position.symbol, qty=qty, notional_usd=abs(qty * px).quantize(CENT), why=why
+        )
 
     def _from_journal(self, key: Key) -> ResidualPosition:
         state = self._engine.state
@@ -348,6 +385,6 @@ class _VenueFlatten:
             venue=key[0],
             symbol=key[1],
             qty=qty,
-            notional_usd=abs(qty * entry / multiplier),
+            notional_usd=abs(qty * entry / multiplier).quantize(CENT),
             why="venue unreachable: by our own books",
         )

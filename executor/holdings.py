@@ -65,10 +65,12 @@ class OrderState(msgspec.Struct, kw_only=True):
 
 
 class PositionState(msgspec.Struct, kw_only=True):
-    """Our account of one venue position. `foreign`: (part of) it is not ours by any record."""
+    """Our account of one venue position. `foreign`: (part of) it is not ours by any record. `by_hand_lots`: what orders by
+    hand have put there, signed; they belong to no pair and are nobody's mistake."""
 
     book: Book = msgspec.field(default_factory=Book)
     foreign: bool = False
+    by_hand_lots: int = 0
     why: str = ""
 
 
@@ -149,6 +151,19 @@ class PairBook(msgspec.Struct, kw_only=True):
 
     def leg(self, venue: Venue) -> PairLeg | None:
         return self.long if self.long.venue == venue else self.short if self.short.venue == venue else None
+
+    def track(self, wire_ns: int) -> None:
+        """Start, widen or end the episode of differing legs."""
+        if self.imbalance_qty == 0:
+            self.tolerated_qty = ZERO
+        off = abs(self.off_qty)
+        if off == 0:
+            if self.diverged_wire_ns and not self.matched_wire_ns:
+                self.matched_wire_ns = wire_ns
+            return
+        self.matched_wire_ns = 0
+        self.diverged_wire_ns = self.diverged_wire_ns or wire_ns
+        self.diverged_qty = max(self.diverged_qty, off)
 
 
 class CommandState(msgspec.Struct, kw_only=True):

@@ -20,13 +20,15 @@ import msgspec
 from core.clock import NS_PER_S, Clock
 from core.errors import Malformed, NotSent, OutcomeUnknown, VenueError
 from core.log import Log
+from executor.background import Background
+from executor.backoff import Backoff
 from executor.http_reply import HttpReply, ReplyParser
 from executor.outcome import Unknown, Unsent
 from executor.wire import Endpoint, Wire
 
 CHECK_S = 1.0
 KEEP_ALIVE_S = 20.0
-BACKOFF_S = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0)
+WAKE_S = 1.0  # between attempts, however urgent
 
 LaneResult = HttpReply | Unsent | Unknown
 
@@ -42,7 +44,7 @@ class HttpRequest(msgspec.Struct, frozen=True):
 
 class HttpLane:
     """Connections to one host. `keep_alive`: a cheap request sent on connections idle for KEEP_ALIVE_S, or None;
-    `on_reply` sees every reply (clock offset, request budget headers)."""
+    `on_reply` sees every reply (clock offset, request budget headers); `on_open` hears of every connection reopened."""
 
     def __init__(
         self,
@@ -55,30 +57,30 @@ class HttpLane:
         log: Log,
         keep_alive: HttpRequest | None = None,
         on_reply: Callable[[HttpReply], None] | None = None,
+        on_open: Callable[[], None] | None = None,
     ) -> None:
         self._endpoint = Endpoint.parse(url)
         self._size = size
         self._timeout_s = timeout_s
         self._clock = clock
-        self._rng = rng
+        self._backoff = Backoff(rng, WAKE_S)
         self._log = log
         self._keep_alive = keep_alive
         self._on_reply = on_reply
         self._connections: list[_Connection] = []
         self._freed = asyncio.Event()
         self._missing = asyncio.Event()
-        self._maintainer: asyncio.Task[None] | None = None
-        self._failures = 0
+        self._background = Background()
+        self._opened = on_open
 
     async def start(self) -> None:
         """Open all connections. Raises NotSent when not even one opens; then nothing is left running."""
         self._connections.append(await self._connect())
-        self._maintainer = asyncio.create_task(self._maintain())
+        self._backoff.reset()
+        self._background.spawn(self._maintain())
 
     async def close(self) -> None:
-        if self._maintainer is not None:
-            self._maintainer.cancel()
-            await asyncio.gather(self._maintainer, return_exceptions=True)
+        await self._background.close()
         for connection in list(self._connections):
             connection.end("the lane is closing")
         self._connections.clear()
@@ -88,10 +90,16 @@ class HttpLane:
         """Whether a connection is open and free for a request now."""
         return any(connection.is_free for connection in self._connections)
 
+    def wake(self) -> None:
+        """Somebody needs a connection: try again now instead of waiting out the pause, at most once in WAKE_S."""
+        self._backoff.wake()
+
     def send(self, request: HttpRequest) -> asyncio.Future[LaneResult]:
         """Write `request` now on a free connection. Never raises; the future never fails."""
         data = self.render(request)
         detail = "no warm connection"
+        if not self._connections:
+            self.wake()
         for connection in [each for each in self._connections if each.is_free]:
             try:
                 return connection.send(data, self._timeout_s)
@@ -104,12 +112,13 @@ class HttpLane:
     async def fetch(self, request: HttpRequest) -> HttpReply:
         """For reads: waits for a free connection up to the timeout. Raises NotSent or OutcomeUnknown.
 
-        A host that is known to be down is not waited for.
+        A host that is known to be down is not waited for, but tried again soon.
         """
         deadline_ns = self._clock.mono_ns() + int(self._timeout_s * NS_PER_S)
         while not self.warm:
-            if not self._connections and self._failures:
-                raise NotSent(f"{self._endpoint.host}: not reachable, {self._failures} attempts failed")
+            if not self._connections and self._backoff.failures:
+                self.wake()
+                raise NotSent(f"{self._endpoint.host}: not reachable, {self._backoff.failures} attempts failed")
             self._freed.clear()
             left_s = (deadline_ns - self._clock.mono_ns()) / NS_PER_S
             try:
@@ -155,13 +164,13 @@ class HttpLane:
                 try:
                     self._connections.append(await self._connect())
                 except VenueError as error:
-                    pause_s = BACKOFF_S[min(self._failures, len(BACKOFF_S) - 1)]
-                    self._failures += 1
                     self._log.warning("http_connect_failed", host=self._endpoint.host, detail=str(error))
-                    await asyncio.sleep(pause_s * self._rng.uniform(0.5, 1.0))
+                    await self._backoff.pause()
                 else:
-                    self._failures = 0
+                    self._backoff.reset()
                     self._freed.set()
+                    if self._opened is not None:
+                        self._opened()
                 continue
             self._missing.clear()
             try:

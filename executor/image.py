@@ -30,12 +30,15 @@ def encode_state(state: State) -> bytes:
 def decode_state(data: bytes) -> State:
     """Raises ConfigError for an image of another version of the executor."""
     try:
-        return _decoder.decode(data)
+        state = _decoder.decode(data)
     except msgspec.DecodeError as error:
         raise ConfigError(
             f"the journal's checkpoint does not decode ({error}); it was written by another version of Tandem: "
             "start that version, flatten, and move the state directory away"
         ) from error
+    state.live = {name: None for name, pair in state.pairs.items() if not pair.is_final}
+    state.unsettled = {name: None for name, order in state.orders.items() if not order.status.is_final}
+    return state
 
 
 def rebuild(journal: Recorded) -> State:

@@ -67,9 +67,11 @@ class Keyring:
             for credential in SPEC[venue].credentials:
                 value = _take(path, venue, credential, lines, log)
                 if credential.secret:
+                    # Checked first: a fragment is an error of the file, not a thing to mask.
+                    key = _checked_key(path, credential, value)
                     log.mask(value)
                     log.mask(value.lower())
-                    secrets[credential.name] = Secret(_checked_key(path, credential, value))
+                    secrets[credential.name] = Secret(key)
                 elif credential.form is Form.ETHEREUM_ADDRESS:
                     addresses[credential.name] = _checked_address(path, credential.name, value)
                 else:

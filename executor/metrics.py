@@ -1,9 +1,9 @@
 """The executor's own counters page: what happened and how long it took, by closed sets of labels.
 
 What the account page carries (equity, positions, pairs, unhedged notional and its age, margin, trading state, clock offsets,
-budgets, frozen instruments) is exported from there and not counted twice. Every label set exists from the start, so that a
-zero is a zero and not a missing series. Buckets follow OPERATIONS.md, with an edge exactly at each limit that somebody acts
-on.
+budgets, frozen instruments, when each account was read) is exported from there and not counted twice. Every label set
+exists from the start, so that a zero is a zero and not a missing series. Buckets follow OPERATIONS.md, with an edge exactly
+at each limit that somebody acts on.
 """
 
 from __future__ import annotations
@@ -61,7 +61,6 @@ class Metrics:
         self._unhedged = page.histogram("executor_unhedged_seconds", {}, UNHEDGED_S)
         self._unhedged_usd = page.counter("executor_unhedged_episodes_usd_total", {})
         self._in_doubt = self._gauges(each, "executor_orders_in_doubt")
-        self._blind = self._gauges(each, "executor_account_blind_seconds")
         self._reconciled = self._gauges(each, "executor_reconciled")
         self._reconcile_age = self._gauges(each, "executor_reconcile_age_seconds")
         self._foreign_orders = self._gauges(each, "executor_foreign_orders")
@@ -136,7 +135,6 @@ class Metrics:
         doubts = engine.state.unknown_orders()
         for venue, desk in engine.desks.items():
             self._in_doubt[venue].set(sum(order.prepared.venue == venue for order in doubts))
-            self._blind[venue].set(desk.blind_ns(now) / NS_PER_S if desk.balance_mono_ns else float("nan"))
             self._reconciled[venue].set(float(desk.reconciled))
             age_s = (now - desk.positions_mono_ns) / NS_PER_S if desk.positions_mono_ns else float("nan")
             self._reconcile_age[venue].set(age_s)

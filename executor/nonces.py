@@ -11,6 +11,9 @@ A block reaches BLOCK_NS ahead of the clock, so after an instant restart the fir
 future: within both venues' windows (Aster 60 s and formerly 10 s, Hyperliquid a day). `renew`, called about once a
 second, reserves the next block while nothing waits; `next` reserves by itself only when that was neglected.
 
+Ahead of the clock (after such a restart) a block is used up by count, not by time, and therefore short (AHEAD_NS): a crash
+loop must not add BLOCK_NS at every start until the venue refuses everything as too far in the future.
+
 Broken by: two processes on one agent key (the account lock forbids it), a journal restored from an old copy.
 """
 
@@ -23,6 +26,7 @@ from core.errors import invariant
 
 BLOCK_NS = 8 * NS_PER_S
 RENEW_BELOW_NS = 4 * NS_PER_S
+AHEAD_NS = NS_PER_S // 4
 
 Reserve = Callable[[str, int], None]
 """(signer_id, high): journal that nonces below `high` may have been used, and sync, before returning."""
@@ -55,11 +59,16 @@ class NonceSource:
     def renew(self) -> None:
         """Reserve the next block if the present one is about to be overtaken by the clock or by use."""
         position = max(self._clock.wire_ns() // self._unit_ns, self._last + 1)
-        if self._high - position < RENEW_BELOW_NS // self._unit_ns:
+        low = self._high - position < RENEW_BELOW_NS // self._unit_ns
+        if low and self._block_end(position) > self._high:
             self._extend(position)
 
     def _extend(self, position: int) -> None:
-        high = position + BLOCK_NS // self._unit_ns
+        high = self._block_end(position)
         invariant(high > self._high, f"nonce block of {self.signer_id} would go back from {self._high} to {high}")
         self._reserve(self.signer_id, high)
         self._high = high
+
+    def _block_end(self, position: int) -> int:
+        now = self._clock.wire_ns() // self._unit_ns
+        return max(now + BLOCK_NS // self._unit_ns, position + AHEAD_NS // self._unit_ns)

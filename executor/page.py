@@ -85,7 +85,8 @@ class _Marks:
 
 
 def unhedged(engine: Engine, marks: _Marks | None = None) -> tuple[Decimal, int]:
-    """Notional by which the legs of live pairs differ now (accepted dust left out), and the age of the oldest difference."""
+    """Notional by which the legs of live pairs differ now (accepted dust left out) plus what no pair owns at all, and the age
+    of the oldest of them."""
     marks = marks or _Marks(engine)
     usd, age_ns, now = ZERO, 0, engine.clock.wire_ns()
     for pair in engine.state.live_pairs():
@@ -96,7 +97,17 @@ def unhedged(engine: Engine, marks: _Marks | None = None) -> tuple[Decimal, int]
         usd += off * (px or pair.plan.long_ref_px)
         if pair.diverged_wire_ns and not pair.matched_wire_ns:
             age_ns = max(age_ns, now - pair.diverged_wire_ns)
+    for venue, desk in engine.desks.items():
+        for symbol, (lots, since_mono_ns) in desk.naked.items():
+            key = (venue, symbol)
+            usd += abs(lots) * engine.state.lot_qty(key) * (marks.px(key) or _entry_of(engine, key))
+            age_ns = max(age_ns, engine.clock.mono_ns() - since_mono_ns)
     return usd, age_ns
+
+
+def _entry_of(engine: Engine, key: Key) -> Decimal:
+    """Average entry, canonical, where nothing better is known."""
+    return engine.state.positions[key].book.avg_px / engine.state.contracts[key].multiplier
 
 
 def venue_status(engine: Engine, venue: Venue) -> str:
@@ -185,7 +196,8 @@ def _flags(engine: Engine, key: Key, lots: int, venue_px: Decimal) -> tuple[str,
         found.append("FOREIGN")
     if key in state.frozen:
         found.append("FROZEN")
-    if any(pair.imbalance_qty != pair.tolerated_qty for pair in pairs):
+    is_naked = key[0] in engine.desks and key[1] in engine.desks[key[0]].naked
+    if is_naked or any(pair.imbalance_qty != pair.tolerated_qty for pair in pairs):
         found.append("PARTIAL_HEDGE")
     if instrument is not None and venue_px > 0 and 0 < abs(lots) < instrument.min_lots(venue_px):
         found.append("DUST")

@@ -29,7 +29,7 @@ from core.clock import NS_PER_MS, NS_PER_S
 from core.costs import mid_gap_bps
 from core.ids import CommandId
 from core.messages import OpenPair, PairStatus
-from core.numeric import from_float
+from core.numeric import floor_to, from_float, least_common_lot
 from core.types import Instrument, OrderStatus, Quote, Side, TimeInForce, TradingState
 from executor.cures import Cures
 from executor.engine import Engine
@@ -139,7 +139,8 @@ class Pairs:
 
     def halve(self, pair: PairBook, reason: str) -> None:
         """Reduce both legs of an open pair by half (margin guard); a pair too small for that is closed."""
-        size = min(abs(pair.long.qty), abs(pair.short.qty)) / 2
+        lot = least_common_lot(pair.long.lot_qty, pair.short.lot_qty)
+        size = floor_to(min(abs(pair.long.qty), abs(pair.short.qty)) / 2, lot) * lot
         halves = [self._cure(pair, leg, size, reducing=True, overdue=False) for leg in pair.legs]
         if pair.status is not PairStatus.OPEN or pair.closing:
             return

@@ -83,6 +83,7 @@ class Executor:
         self._failure: BaseException | None = None
         self._stop = asyncio.Event()
         self._is_assembled = False
+        self._report: FlattenReport | None = None
         self._finished: Finished = {}
         self._parts: Parts
         self._engine: Engine
@@ -101,6 +102,8 @@ class Executor:
             self._latch.set(f"invariant: {self._failure}", self._clock.wire_ns())
         if self._failure is not None:
             raise self._failure
+        if self._report is not None:
+            self._tell(self._report)  # after everything has closed: the last line of stdout, whatever closing logged
 
     async def _live(self, closing: contextlib.AsyncExitStack) -> None:
         loaded, log, clock = self._loaded, self._log, self._clock
@@ -301,7 +304,7 @@ class Executor:
         await self._end_tasks()
         self._engine.record(CleanStop(wire_ns=self._clock.wire_ns()))
         self._parts.journal.sync()
-        self._tell(report)
+        self._report = report
         self.exit_code = EXIT_OK if report.flat else EXIT_RESIDUAL
 
     @staticmethod

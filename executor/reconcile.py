@@ -11,6 +11,7 @@ What follows from a reading:
   open orders      ours by prefix but unknown to the journal: adopted, then cancelled; ours from a dead epoch, or ours that
                    the journal holds for finished: cancelled; foreign: counted and reported, left alone
   orders in doubt  ruled on by executor.resolver and executor.doubt (nobody else resolves an UNKNOWN)
+  nobody's lots    ours, but of no live pair: alarmed and closed by executor.naked
   positions        the venue has the last word once executor.differences believes the difference: smaller than ours (closed
                    by liquidation, ADL, by hand) is adopted and the pair's other leg shrinks; larger, or the other way
                    round, is FOREIGN: adopted as such, frozen, alarmed, and closed only where the configuration says so
@@ -39,6 +40,7 @@ from executor.engine import Engine
 from executor.foreign import close_excess
 from executor.journal import JournalError
 from executor.leverage import LeverageKeeper
+from executor.naked import NakedPositions
 from executor.registrar import FOREIGN_POSITION
 from executor.resolver import Resolved, Resolver
 from executor.resting import RestingOrders
@@ -75,6 +77,7 @@ class _Watch:
         self.resting = RestingOrders(engine, venue, resolver)
         self.leverage = LeverageKeeper(engine, venue)
         self.differences = Differences()
+        self.naked = NakedPositions(engine, venue)
         self.wake = asyncio.Event()
         self.full_due = True
         self.readings = 0
@@ -182,7 +185,7 @@ class Reconciler:
         self._compare(venue, positions, before)
         if orders is not None:
             watch.full_due = await watch.resting.judge(orders, before.wire_ns)
-        if watch.differences.pending:
+        if watch.differences.pending or watch.naked.suspects():
             watch.full_due = True
             watch.next_reading_ns = min(watch.next_reading_ns, before.mono_ns + CONFIRM_NS)
         return True
@@ -202,6 +205,8 @@ class Reconciler:
     def _reading_due(self, venue: Venue) -> bool:
         watch = self._watches[venue]
         now = self._engine.clock.mono_ns()
+        if watch.naked.suspects():
+            watch.next_reading_ns = min(watch.next_reading_ns, watch.read_mono_ns + HINT_GAP_NS)
         answered_for_doubt = now - watch.answered_mono_ns >= CONFIRM_NS and watch.resolver.wants_reading()
         return now >= watch.next_reading_ns or answered_for_doubt
 
@@ -253,6 +258,7 @@ class Reconciler:
         stated = {(venue, position.symbol): position.lots for position in positions}
         held = {key for key, position in state.positions.items() if key[0] == venue and position.book.lots}
         doubtful = {order.key for order in watch.resolver.in_doubt()}
+        agreed: set[Key] = set()
         frozen = {key for key, why in state.frozen.items() if key[0] == venue and why == FOREIGN_POSITION}
         for key in sorted(set(stated) | held | doubtful | frozen):
             venue_lots, ours = stated.get(key, 0), state.lots(key)
@@ -272,6 +278,8 @@ class Reconciler:
                 self._adopt(key, venue_lots, ours)
             else:
                 self._release(key, venue_lots)
+                agreed.add(key)
+        watch.naked.judge(positions, before.mono_ns, agreed)
 
     def _release(self, key: Key, venue_lots: int) -> None:
         """Venue and journal agree: what was frozen as foreign is free again once pairs explain all of it."""

@@ -173,27 +173,32 @@ class Resolver:
         verdict = ruling.verdict
         self._vanished.discard(order.client_order_id)
         self._cases.pop(order.client_order_id, None)
+        for other in self._cases.values():
+            other.excess_lots = None  # our belief has moved: the difference must be read again
+        self._engine.settle(order.client_order_id, verdict, ruling.source)
+        self._tell(order, ruling.source, seconds)
+        self._resolved(self._venue, ruling.source, seconds)
+
+    def _tell(self, order: OrderState, source: str, seconds: float) -> None:
         self._engine.log.info(
             "order_resolved",
             venue=self._venue,
             symbol=order.prepared.symbol,
             client_id=order.client_order_id,
             pair_id=order.prepared.pair_id,
-            status=verdict.status.value,
-            filled_lots=verdict.filled_lots,
-            source=ruling.source,
+            status=order.status.value,
+            filled_lots=order.filled_lots,
+            source=source,
             doubt_s=round(seconds, 3),
         )
-        for other in self._cases.values():
-            other.excess_lots = None  # our belief has moved: the difference must be read again
-        self._engine.settle(order.client_order_id, verdict, ruling.source)
-        self._resolved(self._venue, ruling.source, seconds)
 
     def _settled_elsewhere(self, name: str, case: _Case) -> None:
         """A late answer, the stream or booked fills told before anybody had to rule."""
         order = self._engine.state.orders.get(name)
         if order is not None:
-            self._resolved(self._venue, ELSEWHERE, (order.moved_wire_ns - case.since_wire_ns) / NS_PER_S)
+            seconds = (order.moved_wire_ns - case.since_wire_ns) / NS_PER_S
+            self._tell(order, ELSEWHERE, seconds)
+            self._resolved(self._venue, ELSEWHERE, seconds)
 
     def _escalate(self, order: OrderState, unreachable_ns: int) -> None:
         """The venue has been unreadable for too long: page. (`unknown_policy` itself is applied by executor.pairs.)"""

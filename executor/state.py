@@ -7,8 +7,8 @@ reads a clock, a socket or a venue; every figure comes out of a record, also the
 Two counts of what an order has filled: `told_lots` (cumulative, from answers and lookups) and `fill_lots` (sum of recorded
 fills). The larger one is believed, so a fill that overtakes its answer, or an answer that overtakes its fill, counts once.
 
-Bounds: FINAL_ORDERS_KEPT, FINAL_PAIRS_KEPT, COMMANDS_KEPT, and per venue TRADES_KEPT and PAYMENTS_KEPT; the oldest go
-first. A command older than what is kept is recognised by `forgotten` and never executed again.
+Bounds: the *_KEPT figures (trades and payments per venue); the oldest go first. A command older than what is kept is
+recognised by `forgotten` and never executed again.
 
 Only writer: Engine.record (live) and recovery (replay).
 """
@@ -71,7 +71,9 @@ class State(msgspec.Struct, kw_only=True):
     nonce_high: dict[str, int] = msgspec.field(default_factory=dict)  # signer -> nonces below it may have been used
     contracts: dict[Key, InstrumentSeen] = msgspec.field(default_factory=dict)
     orders: dict[str, OrderState] = msgspec.field(default_factory=dict)
+    unsettled: dict[str, None] = msgspec.field(default_factory=dict)  # orders that are not final, oldest first
     pairs: dict[str, PairBook] = msgspec.field(default_factory=dict)
+    live: dict[str, None] = msgspec.field(default_factory=dict)  # pairs that are not final, oldest first
     positions: dict[Key, PositionState] = msgspec.field(default_factory=dict)
     frozen: dict[Key, str] = msgspec.field(default_factory=dict)  # reason
     commands: dict[CommandId, CommandState] = msgspec.field(default_factory=dict)
@@ -92,15 +94,15 @@ class State(msgspec.Struct, kw_only=True):
     # ---- reading ----------------------------------------------------------------------------------------------------
 
     def live_pairs(self) -> list[PairBook]:
-        """Pairs that are not CLOSED or ABORTED, oldest first."""
-        return [pair for pair in self.pairs.values() if pair.status not in FINAL_PAIR]
+        """Pairs that are not CLOSED or ABORTED, in the order in which they became so."""
+        return [self.pairs[name] for name in self.live]
 
     def open_orders(self) -> list[OrderState]:
         """Orders whose status is not final (PREPARED, SUBMITTED, ACCEPTED, UNKNOWN), oldest first."""
-        return [order for order in self.orders.values() if not order.status.is_final]
+        return [self.orders[name] for name in self.unsettled]
 
     def unknown_orders(self) -> list[OrderState]:
-        return [order for order in self.orders.values() if order.status is OrderStatus.UNKNOWN]
+        return [order for order in self.open_orders() if order.status is OrderStatus.UNKNOWN]
 
     def pair_orders(self, pair: PairBook) -> Iterator[OrderState]:
         return (self.orders[name] for name in pair.orders if name in self.orders)
@@ -135,9 +137,8 @@ class State(msgspec.Struct, kw_only=True):
         invariant(sequence > self.sequence, f"journal sequence {sequence} after {self.sequence}")
         self.sequence = sequence
         self.clean_stop = isinstance(record, CleanStop)
-        handler = _HANDLERS.get(type(record))
-        if handler is not None:
-            handler(self, record)
+        if type(record) in _HANDLERS:
+            _HANDLERS[type(record)](self, record)
 
     def _epoch(self, record: EpochStarted) -> None:
         invariant(record.epoch > self.epoch, f"epoch {record.epoch} after {self.epoch}")
@@ -179,6 +180,7 @@ class State(msgspec.Struct, kw_only=True):
             short=self._leg(record.short_venue, record.symbol, Side.SELL),
             moved_calendar_ns=record.calendar_ns,
         )
+        self.live[record.pair_id] = None
         self.attempted_calendar_ns[record.symbol] = record.calendar_ns
         if len(self.pairs) > FINAL_PAIRS_KEPT:
             oldest = next((name for name, pair in self.pairs.items() if pair.is_final), None)
@@ -205,11 +207,16 @@ class State(msgspec.Struct, kw_only=True):
         pair.reason = record.reason
         pair.moved_calendar_ns = record.calendar_ns
         pair.ended_calendar_ns = record.calendar_ns if pair.is_final else 0
+        if pair.is_final:
+            self.live.pop(record.pair_id, None)
+        else:
+            self.live.setdefault(record.pair_id)
 
     def _order_prepared(self, record: OrderPrepared) -> None:
         name = record.client_order_id
         invariant(name not in self.orders, f"client order id {name} used twice")
         self.orders[name] = OrderState(prepared=record, moved_wire_ns=record.wire_ns)
+        self.unsettled[name] = None
         if record.pair_id is not None:
             self.pairs[record.pair_id].orders.append(name)
         if len(self.orders) > FINAL_ORDERS_KEPT:
@@ -230,6 +237,8 @@ class State(msgspec.Struct, kw_only=True):
             order.code = record.code
             order.detail = record.detail
             order.moved_wire_ns = record.wire_ns
+            if order.status.is_final:
+                self.unsettled.pop(record.client_order_id, None)
         order.venue_order_id = record.venue_order_id or order.venue_order_id
         if record.filled_lots > order.told_lots:
             order.told_lots = record.filled_lots
@@ -243,12 +252,13 @@ class State(msgspec.Struct, kw_only=True):
         signed = more_lots * order.prepared.side.sign
         position = self._position(order.key)
         position.book.lots += signed
+        position.by_hand_lots += signed if order.prepared.purpose == "manual" else 0
         self._settle_foreign(position)
         pair = self.pairs.get(order.prepared.pair_id or "")
         leg = pair.leg(order.prepared.venue) if pair else None
         if pair is not None and leg is not None:
             leg.book.lots += signed
-            _track(pair, wire_ns)
+            pair.track(wire_ns)
 
     def _fill(self, record: FillRecorded) -> None:
         fill = record.fill
@@ -294,7 +304,7 @@ class State(msgspec.Struct, kw_only=True):
             left -= part
             leg.book.lots += part * fill.side.sign
             self.net_usd += leg.book.book(part * fill.side.sign, fill.px, fill.fee_usd * part / fill.lots, leg.lot_size)
-            _track(pair, wire_ns)
+            pair.track(wire_ns)
 
     def _adopt(self, record: PositionAdopted) -> None:
         """The venue's word replaces ours; what it took away from live legs is taken from them, at their entry price."""
@@ -313,7 +323,7 @@ class State(msgspec.Struct, kw_only=True):
             change -= part
             leg.book.lots += part
             leg.book.booked_lots += part
-            _track(pair, record.wire_ns)
+            pair.track(record.wire_ns)
 
     def _freeze(self, record: Frozen) -> None:
         self.frozen[(record.venue, record.symbol)] = record.reason
@@ -356,21 +366,7 @@ class State(msgspec.Struct, kw_only=True):
     @staticmethod
     def _settle_foreign(position: PositionState) -> None:
         if position.book.lots == 0:
-            position.foreign = False
-
-
-def _track(pair: PairBook, wire_ns: int) -> None:
-    """Start, widen or end the pair's episode of differing legs."""
-    if pair.imbalance_qty == 0:
-        pair.tolerated_qty = ZERO
-    off = abs(pair.off_qty)
-    if off == 0:
-        if pair.diverged_wire_ns and not pair.matched_wire_ns:
-            pair.matched_wire_ns = wire_ns
-        return
-    pair.matched_wire_ns = 0
-    pair.diverged_wire_ns = pair.diverged_wire_ns or wire_ns
-    pair.diverged_qty = max(pair.diverged_qty, off)
+            position.foreign, position.by_hand_lots = False, 0
 
 
 def _remember(seen: dict[str, None], name: str, bound: int) -> None:

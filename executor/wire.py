@@ -17,6 +17,8 @@ state has moved on.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import functools
 import socket
 import ssl
 from collections.abc import Callable
@@ -76,11 +78,10 @@ class Wire:
         try:
             async with asyncio.timeout(timeout_s):
                 sock = await _dial(endpoint)
-                try:
+                with contextlib.ExitStack() as undo:
+                    undo.callback(sock.close)
                     tls = await _Tls.handshake(sock, endpoint.host) if endpoint.tls else None
-                except BaseException:
-                    sock.close()
-                    raise
+                    undo.pop_all()
         except TimeoutError:
             raise NotSent(f"no connection to {where} within {timeout_s:g} s") from None
         except (OSError, ssl.SSLError, ssl.CertificateError, EOFError) as error:
@@ -186,10 +187,10 @@ class _Tls:
         self._outgoing = outgoing
 
     @classmethod
-    async def handshake(cls, sock: socket.socket, host: str, context: ssl.SSLContext | None = None) -> _Tls:
+    async def handshake(cls, sock: socket.socket, host: str) -> _Tls:
         loop = asyncio.get_running_loop()
         incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-        session = (context or ssl.create_default_context()).wrap_bio(incoming, outgoing, server_hostname=host)
+        session = _tls_context().wrap_bio(incoming, outgoing, server_hostname=host)
         while True:  # bounded by the caller's timeout
             try:
                 session.do_handshake()
@@ -226,23 +227,25 @@ class _Tls:
         return b"".join(parts)
 
 
+_tls_context = functools.cache(ssl.create_default_context)  # reading the certificate store takes milliseconds
+
+
 async def _dial(endpoint: Endpoint) -> socket.socket:
     loop = asyncio.get_running_loop()
     infos = await loop.getaddrinfo(endpoint.host, endpoint.port, type=socket.SOCK_STREAM)
     failure: OSError = OSError("the name has no address")
     for family, kind, protocol, _, address in infos[:MAX_ADDRESSES]:
         sock = socket.socket(family, kind | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC, protocol)
-        try:
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            await loop.sock_connect(sock, address)
-        except OSError as error:
-            sock.close()
-            failure = error
-        except BaseException:
-            sock.close()
-            raise
-        else:
-            return sock
+        with contextlib.ExitStack() as undo:
+            undo.callback(sock.close)
+            try:
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                await loop.sock_connect(sock, address)
+            except OSError as error:
+                failure = error
+            else:
+                undo.pop_all()
+                return sock
     raise failure
 
 

@@ -13,6 +13,7 @@ renews before that.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 from collections.abc import Awaitable, Callable
 
@@ -26,6 +27,8 @@ from websockets.uri import parse_uri
 from core.clock import NS_PER_S, Clock
 from core.errors import Malformed, NotSent, VenueError
 from core.log import Log
+from executor.background import Background
+from executor.backoff import Backoff
 from executor.wire import Endpoint, Wire
 
 PING_S = 15.0
@@ -33,7 +36,7 @@ SILENCE_S = 25.0
 CHECK_S = 1.0
 STABLE_S = 10.0
 MAX_FRAME_BYTES = 16 * 1024 * 1024
-BACKOFF_S = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0)
+WAKE_S = 2.5  # between attempts, however urgent: Hyperliquid allows 30 new connections a minute
 
 
 class WsLane:
@@ -57,7 +60,7 @@ class WsLane:
         self._url = url
         self._timeout_s = timeout_s
         self._clock = clock
-        self._rng = rng
+        self._backoff = Backoff(rng, WAKE_S)
         self._log = log
         self._on_up = on_up
         self._on_frame = on_frame
@@ -66,17 +69,15 @@ class WsLane:
         self._max_age_s = max_age_s
         self._socket: _Socket | None = None
         self._heard_wire_ns = 0
-        self._task: asyncio.Task[None] | None = None
+        self._background = Background()
 
     async def start(self) -> None:
         """Open the first connection. Raises VenueError when that fails; then nothing is left running."""
         socket = await self._open()
-        self._task = asyncio.create_task(self._run(socket))
+        self._background.spawn(self._run(socket))
 
     async def close(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await self._background.close()
         self.reset("the lane is closing")
 
     @property
@@ -88,9 +89,14 @@ class WsLane:
         """When the present connection, or else the last one, brought anything (UTC); 0 = there was none yet."""
         return self._heard_wire_ns if self._socket is None else self._socket.heard_wire_ns
 
+    def wake(self) -> None:
+        """Somebody needs the connection: try again now instead of waiting out the pause, at most once in WAKE_S."""
+        self._backoff.wake()
+
     def send(self, text: bytes) -> None:
         """Write one text frame now. Raises NotSent when no byte of it left."""
         if self._socket is None:
+            self.wake()
             raise NotSent("the WebSocket is down")
         self._socket.send(text)
 
@@ -118,19 +124,19 @@ class WsLane:
             self._heard_wire_ns, self._socket = socket.heard_wire_ns, None
             self._on_down(reason)
             self._log.warning("ws_down", detail=reason)
-            stable = self._clock.mono_ns() - opened_ns > STABLE_S * NS_PER_S
-            socket = await self._reopen(0 if stable else 1)
+            if self._clock.mono_ns() - opened_ns > STABLE_S * NS_PER_S:
+                self._backoff.reset()
+            else:
+                await self._backoff.pause()
+            socket = await self._reopen()
 
-    async def _reopen(self, attempt: int) -> _Socket:
+    async def _reopen(self) -> _Socket:
         while True:
-            if attempt:
-                pause_s = BACKOFF_S[min(attempt, len(BACKOFF_S)) - 1]
-                await asyncio.sleep(pause_s * self._rng.uniform(0.5, 1.0))
-            attempt += 1
             try:
                 return await self._open()
             except VenueError as error:
-                self._log.warning("ws_connect_failed", detail=str(error), attempt=attempt)
+                self._log.warning("ws_connect_failed", detail=str(error), failures=self._backoff.failures)
+            await self._backoff.pause()
 
     async def _watch(self, socket: _Socket, opened_ns: int) -> str:
         """Ping, and judge silence and age, until the connection is gone; the reason why."""
@@ -173,15 +179,15 @@ class _Socket:
         socket = cls(wire, protocol, clock, on_frame)
         wire.begin(socket._received, socket.drop)
         protocol.send_request(protocol.connect())
-        try:
+        with contextlib.ExitStack() as undo:
+            undo.callback(socket.drop, "not opened")
             socket._flush()
-            async with asyncio.timeout(timeout_s):
-                await socket._ready.wait()
-        except TimeoutError:
-            socket.drop("no WebSocket handshake in time")
-        except BaseException:
-            socket.drop("not opened")
-            raise
+            try:
+                async with asyncio.timeout(timeout_s):
+                    await socket._ready.wait()
+            except TimeoutError:
+                socket.drop("no WebSocket handshake in time")
+            undo.pop_all()
         if not socket.is_open:
             raise Malformed(f"WebSocket handshake failed: {socket.lost_reason}")
         return socket

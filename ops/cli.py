@@ -108,7 +108,7 @@ def parser() -> argparse.ArgumentParser:
     config.add_argument("what", choices=["check", "show"])
     verb("doctor", "preflight: what would keep this box from trading", lambda c, a: doctor.doctor(c))
     sandbox = verb("sandbox", "the local venues: their own books, and a shove to their prices", sandbox_command.run)
-    sandbox_command.add_arguments(sandbox)
+    sandbox_command.add_arguments(sandbox, lambda: _common(argparse.SUPPRESS, argparse.SUPPRESS))
     up = verb("up", "start supervisord and every program, wait until ready (make run)", _up)
     up.add_argument("--market", metavar="PATH", help="play recorded quotes in the sandbox, then print what came of it")
     up.add_argument("--speed", type=float, default=1.0, help="times the recorded pace, with --market (default 1)")

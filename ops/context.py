@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import msgspec
-from rich.box import SIMPLE_HEAD
 from rich.cells import cell_len
 from rich.console import Console
 from rich.markup import escape
@@ -27,8 +26,8 @@ from core.config import Loaded
 
 ROOT = Path(__file__).resolve().parent.parent
 PIPE_WIDTH = 1000
-GAP = 2  # blanks between two columns, and at the edge
-FOLDED_MIN = 24  # narrowest a folding column may get
+GAP = 2  # blanks between two columns
+FOLDED_MIN = 20  # narrowest a folding column may get
 
 __all__ = ["ROOT", "Context", "clock", "console", "escape"]
 
@@ -61,22 +60,25 @@ class Context(msgspec.Struct, frozen=True):
         On a narrow terminal the column `fold` wraps, then the columns of `drop` go one by one, the first one first.
         """
         out = console()
-        kept, left_out = _fitting(columns, rows, drop, fold, out.width)
-        table = Table(
-            title=title, title_justify="left", title_style="bold", header_style="bold", box=SIMPLE_HEAD, pad_edge=False,
-        )  # fmt: skip
+        kept, left_out, needed = _fitting(columns, rows, drop, fold, out.width)
+        table = Table(box=None, padding=(0, GAP, 0, 0), pad_edge=False, header_style="underline")
         for index in kept:
             numeric = bool(rows) and all(_is_number(row[index]) for row in rows if row[index] not in (None, "-", ""))
+            folds = columns[index] == fold
             table.add_column(
-                columns[index], justify="right" if numeric else "left", no_wrap=columns[index] != fold, overflow="fold"
+                columns[index],
+                justify="right" if numeric else "left",
+                no_wrap=not folds,
+                overflow="fold",
+                min_width=_width(columns, rows, index, fold),
             )
         for row in rows:
             table.add_row(*(_cell(row[index]) for index in kept))
-        out.print(table)
-        if not rows:
-            out.print("  (none)", style="dim")
+        out.print(Text(title, style="bold"))
+        out.print(table if rows else Text("(none)", style="dim"), width=max(needed, out.width), crop=False)
         if left_out:
-            out.print(f"  left out for width: {', '.join(left_out)}", style="dim")
+            out.print(Text(f"left out for width: {', '.join(left_out)}", style="dim"))
+        out.print()
 
     def say(self, text: str) -> None:
         """A line for people, left out of JSON answers. Text is markup: `escape` what others wrote."""
@@ -102,15 +104,20 @@ def clock() -> Clock:
 
 def _fitting(
     columns: Sequence[str], rows: Sequence[Sequence[object]], drop: Sequence[str], fold: str, width: int
-) -> tuple[list[int], list[str]]:
-    """Indices of the columns that fit into `width`, and the names of those that do not."""
+) -> tuple[list[int], list[str], int]:
+    """Indices of the columns that fit into `width`, the names of those that do not, and the width it takes. That may
+    exceed what there is: a line that the terminal wraps is ugly, a number cut short is a lie."""
     kept, left_out = list(range(len(columns))), []
+
+    def needed() -> int:
+        return sum(_width(columns, rows, index, fold) + GAP for index in kept) - GAP
+
     for name in drop:
-        if sum(_width(columns, rows, index, fold) + GAP for index in kept) <= width:
+        if needed() <= width:
             break
         kept.remove(columns.index(name))
         left_out.append(name)
-    return kept, left_out
+    return kept, left_out, needed()
 
 
 def _width(columns: Sequence[str], rows: Sequence[Sequence[object]], index: int, fold: str) -> int:

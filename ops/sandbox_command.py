@@ -6,6 +6,7 @@ Faults live in the sandbox's memory: they end with `fault clear`, with their cou
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from typing import Any
 
 from core.errors import EXIT_OK
@@ -15,21 +16,24 @@ from ops.sandbox.fault_kinds import RULES, Kind, Rule, Traffic
 from ops.sandbox_call import call
 
 
-def add_arguments(made: argparse.ArgumentParser) -> None:
+def add_arguments(made: argparse.ArgumentParser, common: Callable[[], argparse.ArgumentParser]) -> None:
+    """`common` makes a parser of the options that every command takes: they may stand behind these verbs too."""
     verbs = made.add_subparsers(dest="what", required=True, metavar="WHAT")
-    verbs.add_parser("state", help="every account of every sandbox venue, as the venues keep it")
-    basis = verbs.add_parser("basis", help="shift one venue's price of a symbol; it decays like any other basis")
+    verbs.add_parser("state", help="every account of every sandbox venue, as the venues keep it", parents=[common()])
+    basis = verbs.add_parser(
+        "basis", help="shift one venue's price of a symbol; it decays like any other basis", parents=[common()]
+    )
     basis.add_argument("venue")
     basis.add_argument("symbol")
     basis.add_argument("bps", type=float)
-    price = verbs.add_parser("price", help="move the fair price of a symbol on every venue")
+    price = verbs.add_parser("price", help="move the fair price of a symbol on every venue", parents=[common()])
     price.add_argument("symbol")
     price.add_argument("bps", type=float)
-    serving = verbs.add_parser("serving", help="take a venue's port away, or give it back")
+    serving = verbs.add_parser("serving", help="take a venue's port away, or give it back", parents=[common()])
     serving.add_argument("venue")
     serving.add_argument("on", choices=["on", "off"])
     market_command.add_arguments(verbs.add_parser("market", help="play recorded quotes instead of the invented market"))
-    _add_fault_arguments(verbs.add_parser("fault", help="make a venue misbehave, see what is in force, end it"))
+    _add_fault_arguments(verbs.add_parser("fault", help="make a venue misbehave, see what is in force, end it"), common)
 
 
 def run(context: Context, args: argparse.Namespace) -> int:
@@ -61,11 +65,11 @@ def _fault(context: Context, args: argparse.Namespace) -> Any:
             return call(context, "fault", {**body, "value": args.value, "for_s": args.for_s})
 
 
-def _add_fault_arguments(made: argparse.ArgumentParser) -> None:
+def _add_fault_arguments(made: argparse.ArgumentParser, common: Callable[[], argparse.ArgumentParser]) -> None:
     deeds = made.add_subparsers(dest="deed", required=True, metavar="DEED")
     kinds = "\n".join(f"  {kind.value:<15} {_told(rule)}" for kind, rule in RULES.items())
     add = deeds.add_parser(
-        "add", help="put a fault in force", formatter_class=argparse.RawDescriptionHelpFormatter,
+        "add", help="put a fault in force", parents=[common()], formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog=f"kinds:\n{kinds}\n\nFaults do not outlive the sandbox's process.",
     )  # fmt: skip
     add.add_argument("venue")
@@ -76,8 +80,9 @@ def _add_fault_arguments(made: argparse.ArgumentParser) -> None:
     add.add_argument("--way", default="", help="variant of the kind")
     add.add_argument("--times", type=int, default=0, metavar="N", help="end after N requests or frames")
     add.add_argument("--for", dest="for_s", type=float, default=0.0, metavar="S", help="end after S seconds")
-    deeds.add_parser("list", help="what is in force and what lately ended, with how often it struck")
-    clear = deeds.add_parser("clear", help="end faults: all, those of a venue, or one")
+    listing = "what is in force and what lately ended, with how often it struck"
+    deeds.add_parser("list", help=listing, parents=[common()])
+    clear = deeds.add_parser("clear", help="end faults: all, those of a venue, or one", parents=[common()])
     clear.add_argument("venue", nargs="?")
     clear.add_argument("--number", type=int, default=0)
 

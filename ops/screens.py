@@ -49,7 +49,7 @@ def status(context: Context) -> int:
         fold="feed",
     )
     context.table(
-        "Quotes (price in USD and size for one whole coin; age as the trading rules define it)",
+        "Quotes (USD per coin, size in coins)",
         ("symbol", "venue", "bid", "ask", "bid size", "ask size", "spread bps", "age ms", "state", "funding APR"),
         [_quote_row(quote) for quote in quotes],
         drop=("bid size", "ask size", "funding APR"),
@@ -72,8 +72,8 @@ def orders(context: Context) -> int:
     def show(page: AccountSnapshot) -> None:
         rows = [
             (
-                _clock_text(o.submitted_wire_ns), o.client_order_id, o.venue, o.symbol, o.side.value, o.qty, o.filled_qty,
-                o.limit_px, o.status.value, o.pair_id,
+                _clock_text(o.submitted_wire_ns), o.client_order_id, o.venue, o.symbol, o.side.value, _plain(o.qty),
+                _plain(o.filled_qty), _plain(o.limit_px), o.status.value, o.pair_id,
             )
             for o in page.orders
         ]  # fmt: skip
@@ -97,7 +97,7 @@ def why(context: Context, symbol: str | None, count: int) -> int:
     rows = [
         (
             _clock_text(d.wire_ns), d.strategy, d.action.value, d.symbol, d.long_venue, d.short_venue,
-            f"{d.reason} {d.pair_id}".strip(), " ".join(f"{k}={_short(v)}" for k, v in d.numbers.items()),
+            f"{d.reason} {d.pair_id}".strip(), " ".join(f"{k}={_plain(v, 6)}" for k, v in d.numbers.items()),
         )
         for d in shown
     ]  # fmt: skip
@@ -105,7 +105,7 @@ def why(context: Context, symbol: str | None, count: int) -> int:
         f"Decisions{f' on {wanted}' if wanted else ''}, oldest first, {len(shown)} of {len(found)} kept in memory",
         ("time UTC", "strategy", "action", "symbol", "long", "short", "reason", "numbers"),
         rows,
-        drop=("strategy",),
+        drop=("strategy", "long", "short"),
         fold="numbers",
     )
     return EXIT_OK
@@ -144,8 +144,10 @@ def _headline(context: Context, page: AccountSnapshot | str, trouble: str) -> No
     context.say(
         f"[bold]{name}[/bold]  mode {page.mode}  trading [{colour}]{page.trading_state.value}[/{colour}]{reason}{away}"
     )
+    known = views.equity_usd(page)
+    equity = "unknown" if known is None else _usd(known)
     context.say(
-        f"equity {_usd(views.equity_usd(page))}  net {_usd(page.net_usd)}  pairs {len(views.open_pairs(page))} open, "
+        f"equity {equity}  net {_usd(page.net_usd)}  pairs {len(views.open_pairs(page))} open, "
         f"{page.pairs_opened} opened, {page.pairs_closed} closed"
     )
     unhedged = f"{_usd(page.unhedged_usd)} for {page.unhedged_age_ns / NS_PER_S:.2f} s"
@@ -167,8 +169,10 @@ def _venue_row(row: views.FeedRow, page: AccountSnapshot | str) -> tuple[object,
     venue = accounts.get(row.venue)
     if venue is None:
         return (*shown, None, None, None, None, None, None)
-    ratio = float(venue.maintenance_margin_usd / venue.equity_usd) if venue.equity_usd > 0 else math.nan
     stream = "up" if venue.private_stream_up else "down"
+    if not venue.read_mono_ns:
+        return (*shown, venue.status, None, None, None, stream, f"{venue.rate_budget_ratio:.0%}")
+    ratio = float(venue.maintenance_margin_usd / venue.equity_usd) if venue.equity_usd > 0 else math.nan
     return (
         *shown, venue.status, f"{venue.equity_usd:,.2f}", f"{venue.free_margin_usd:,.2f}", f"{ratio:.1%}", stream,
         f"{venue.rate_budget_ratio:.0%}",
@@ -181,8 +185,8 @@ def _quote_row(quote: views.QuoteRow) -> tuple[object, ...]:
 
     funding = number(quote.funding_apr_pct, ".2f")
     return (
-        quote.symbol, quote.venue, number(quote.bid_px, ".8g"), number(quote.ask_px, ".8g"), number(quote.bid_qty, ".6g"),
-        number(quote.ask_qty, ".6g"), number(quote.spread_bps, ".2f"), number(quote.age_ms, ".0f"), quote.state,
+        quote.symbol, quote.venue, _plain(quote.bid_px, 8), _plain(quote.ask_px, 8), _plain(quote.bid_qty, 6),
+        _plain(quote.ask_qty, 6), number(quote.spread_bps, ".2f"), number(quote.age_ms, ".0f"), quote.state,
         f"{funding}%" if funding else None,
     )  # fmt: skip
 
@@ -193,15 +197,16 @@ def _positions(context: Context, page: AccountSnapshot) -> None:
     )  # fmt: skip
     rows = [
         (
-            p.symbol, p.venue, p.qty, p.venue_qty, f"{p.avg_entry_px:.8g}", f"{p.mark_px:.8g}" if p.mark_px else None,
+            p.symbol, p.venue, _plain(p.qty), None if p.venue_qty is None else _plain(p.venue_qty),
+            _plain(p.avg_entry_px, 8), _plain(p.mark_px, 8) if p.mark_px else None,
             f"{p.notional_usd:,.2f}", f"{p.unrealized_usd:,.2f}",
             None if p.move_to_liq_pct is None else f"{p.move_to_liq_pct:.1f}%", " ".join(p.flags),
         )
         for p in views.held(page)
     ]  # fmt: skip
-    context.table("Positions (size in coins, money in USD)", columns, rows, drop=("entry", "mark", "unrealized"))
-    net = {symbol: qty for symbol, qty in views.net_exposure(page).items() if qty}
-    context.say(f"net exposure: {', '.join(f'{q} {s}' for s, q in net.items()) if net else 'none'}")
+    net = ", ".join(f"{_plain(qty)} {symbol}" for symbol, qty in views.net_exposure(page).items() if qty) or "none"
+    title = f"Positions (size in coins, money in USD), net exposure: {net}"
+    context.table(title, columns, rows, drop=("entry", "mark", "unrealized"))
 
 
 def _pairs(context: Context, page: AccountSnapshot, finished: int) -> None:
@@ -209,7 +214,7 @@ def _pairs(context: Context, page: AccountSnapshot, finished: int) -> None:
         "pair", "strategy", "symbol", "status", "long", "short", "size", "edge bps", "hedge", "price", "fees", "funding",
         "net", "reason",
     )  # fmt: skip
-    drop = ("strategy", "price", "fees", "funding", "edge bps", "size")
+    drop = ("strategy", "price", "fees", "funding", "size", "edge bps")
     now = context.clock.mono_ns()
     opened = [(*_pair_row(p), _age(p, now)) for p in views.open_pairs(page)]
     ended = [_pair_row(p) for p in views.finished_pairs(page)[-finished:]]
@@ -222,8 +227,8 @@ def _pair_row(pair: PairView) -> tuple[object, ...]:
     net = pair.net_usd if pair.net_usd is not None else price - pair.fees_usd + pair.funding_usd
     return (
         pair.pair_id, pair.strategy, pair.symbol, pair.status.value, pair.long_venue, pair.short_venue,
-        pair.long_qty or None, f"{pair.entry_edge_bps:.1f}", f"{pair.hedge_quality:.1%}", f"{price:.2f}",
-        f"{pair.fees_usd:.2f}", f"{pair.funding_usd:.2f}", f"{net:.2f}", pair.reason,
+        _plain(pair.long_qty) if pair.long_qty else None, f"{pair.entry_edge_bps:.1f}", f"{pair.hedge_quality:.1%}",
+        f"{price:.2f}", f"{pair.fees_usd:.2f}", f"{pair.funding_usd:.2f}", f"{net:.2f}", pair.reason,
     )  # fmt: skip
 
 
@@ -235,9 +240,13 @@ def _decisions(run: RunDir, strategy: str) -> list[Decision]:
     return [d for d in DecisionReader(run, strategy).latest(DECISIONS_READ) if d.action is not Action.SUMMARY]
 
 
-def _short(value: float) -> str:
-    """Six significant digits, without exponents where people would have to count."""
-    return f"{value:.6g}" if not 1e6 <= abs(value) < 1e12 else f"{value:.0f}"
+def _plain(value: Decimal | float, digits: int = 0) -> str | None:
+    """Without exponents, in which people would have to count, and without trailing zeros; exact, or to so many
+    significant digits. None for NaN."""
+    if math.isnan(value):
+        return None
+    exact = Decimal(f"{value:.{digits}g}") if digits else Decimal(value)
+    return f"{exact.normalize():f}"
 
 
 def _usd(value: Decimal) -> str:

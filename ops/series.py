@@ -129,7 +129,8 @@ class RunCollector(Collector):
         yield _gauge("tandem_journal_sequence", "Last journal record the page belongs to.", page.journal_sequence)
         age_ns = self._clock.mono_ns() - page.written_mono_ns
         yield _gauge("tandem_account_page_age_seconds", "Since the account page was written.", age_ns / NS_PER_S)
-        yield _gauge("tandem_equity_usd", "Equity over all venues.", float(views.equity_usd(page)))
+        equity = views.equity_usd(page)
+        yield _gauge("tandem_equity_usd", "Equity over all venues.", math.nan if equity is None else float(equity))
         yield _gauge("tandem_net_pnl_usd", "Price + funding - fees over all pairs of the ledger.", float(page.net_usd))
         yield _gauge("tandem_unhedged_usd", "Notional of pair legs that differ now.", float(page.unhedged_usd))
         yield _gauge("tandem_unhedged_age_seconds", "Age of the oldest unhedged leg.", page.unhedged_age_ns / NS_PER_S)
@@ -266,8 +267,8 @@ def _venue_families(page: AccountSnapshot, clock: Clock) -> Iterator[Metric]:
     ok = family("ok", "1 when the account is readable and tradable.")
     for venue in page.venues:
         where = [venue.venue]
-        equity.add_metric(where, float(venue.equity_usd))
-        free.add_metric(where, float(venue.free_margin_usd))
+        equity.add_metric(where, float(venue.equity_usd) if venue.read_mono_ns else math.nan)
+        free.add_metric(where, float(venue.free_margin_usd) if venue.read_mono_ns else math.nan)
         ratio = float(venue.maintenance_margin_usd / venue.equity_usd) if venue.equity_usd > 0 else math.nan
         used.add_metric(where, ratio)
         stream.add_metric(where, float(venue.private_stream_up))

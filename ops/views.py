@@ -158,7 +158,10 @@ def held(page: AccountSnapshot) -> list[PositionView]:
     return [p for p in page.positions if p.qty or (p.venue_qty or 0)]
 
 
-def equity_usd(page: AccountSnapshot) -> Decimal:
+def equity_usd(page: AccountSnapshot) -> Decimal | None:
+    """Over all venues; None while one of them was never read: a total without it would be a number that lies."""
+    if any(not venue.read_mono_ns for venue in page.venues):
+        return None
     return sum((venue.equity_usd for venue in page.venues), Decimal(0))
 
 

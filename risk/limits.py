@@ -29,6 +29,9 @@ from core.types import Quote, QuoteFlag, Side, Stale, TradingState
 from risk.context import Allowed, CloseContext, Denied, LegContext, OpenContext, OrderContext, Verdict
 from risk.margin import MarginAction, account_action, leg_action
 
+_EXECUTABLE = int(QuoteFlag.EXECUTABLE)
+_JUDGED_FLAGS = int(QuoteFlag.EXECUTABLE | QuoteFlag.DELISTED)
+
 MULTIPLIER_TOLERANCE = 0.05
 """Two venues' canonical prices of one coin must agree within this before a pair of them is traded (TRAPS T6)."""
 
@@ -198,7 +201,7 @@ def _quote_usable(leg: LegContext) -> Denied | None:
         )
     if not isinstance(quote, Quote):
         return Denied(reason=DenyReason.QUOTE_UNUSABLE, detail=f"{name}: {type(quote).__name__.lower()}")
-    if not quote.is_sound or not quote.flags & QuoteFlag.EXECUTABLE or quote.flags & QuoteFlag.DELISTED:
+    if not quote.is_sound or quote.flags & _JUDGED_FLAGS != _EXECUTABLE:
         return Denied(
             reason=DenyReason.QUOTE_UNUSABLE,
             detail=f"{name}: crossed, one-sided or indicative",
@@ -340,16 +343,15 @@ def _size_reduce_only(ctx: OrderContext) -> Verdict:
 
 
 def _sized(qty: Decimal, bound_by: str, minimum: Decimal, bounds: dict[str, Decimal], px: Decimal) -> Verdict:
+    if qty >= minimum and qty > 0:
+        return Allowed(qty=qty, bound_by=bound_by, numbers={"notional_usd": float(qty * px)})
     numbers = {name if name.endswith("usd") else f"{name}_usd": float(usd) for name, usd in bounds.items()}
     numbers["qty"], numbers["minimum_qty"] = float(qty), float(minimum)
-    if qty < minimum or qty <= 0:
-        return Denied(
-            reason=_BOUND_REASON[bound_by],
-            detail=f"{bound_by} leaves less than the smallest size that can also be closed",
-            numbers=numbers,
-        )
-    numbers["notional_usd"] = float(qty * px)
-    return Allowed(qty=qty, bound_by=bound_by, numbers=numbers)
+    return Denied(
+        reason=_BOUND_REASON[bound_by],
+        detail=f"{bound_by} leaves less than the smallest size that can also be closed",
+        numbers=numbers,
+    )
 
 
 def _usd_bounds(ctx: OpenContext | OrderContext, risk: RiskConfig) -> dict[str, Decimal]:

@@ -9,6 +9,7 @@ away is asked again once a second, and the account page (not the reports) is the
 
 from __future__ import annotations
 
+import gc
 import os
 import select
 import signal
@@ -32,6 +33,7 @@ from strategies.snapshot import MarketView
 WAIT_S = 0.05
 SECOND_NS = NS_PER_S
 EXITS_EVERY_NS = 100 * NS_PER_MS
+REHEARSE_EVERY_NS = 2 * NS_PER_MS
 CLOSE_VALID_NS = 3600 * NS_PER_S
 IN_FLIGHT_MAX = 256
 
@@ -47,6 +49,7 @@ class Strategy(Protocol):
     def explain(self, symbol: str, view: MarketView, account: AccountSnapshot | None, now_ns: int) -> list[Refusal]: ...
     def leave(self, view: MarketView, account: AccountSnapshot, now_ns: int, calendar_ns: int) -> Sequence[Close]: ...
     def attempted(self, symbol: str, now_ns: int) -> None: ...
+    def rehearse(self, symbol: str, view: MarketView, account: AccountSnapshot | None, now_ns: int) -> None: ...
 
 
 class StrategyAgent:
@@ -79,8 +82,10 @@ class StrategyAgent:
         self._sends = sends
         self._account: AccountSnapshot | None = None
         self._page_stamp = 0
+        self._rehearsed = 0
         self._next_second_ns = 0
         self._next_exits_ns = 0
+        self._next_rehearsal_ns = 0
         self._reasons: dict[tuple[str, str, str], str] = {}
         self._refused: Counter[str] = Counter()
         self._in_flight: dict[int, Intent] = {}
@@ -92,6 +97,7 @@ class StrategyAgent:
         self._denied = counters.counter("strategy_commands_denied_total", {"strategy": strategy.name})
         self._connected = counters.gauge("strategy_executor_connected", {"strategy": strategy.name})
         self._decide = counters.histogram("strategy_decide_seconds", {"strategy": strategy.name}, _HOP_BUCKETS)
+        self._sent = counters.histogram("strategy_decide_to_sent_seconds", {"strategy": strategy.name}, _HOP_BUCKETS)
         self._epoll = select.epoll()
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._registered_fd = -1
@@ -104,23 +110,27 @@ class StrategyAgent:
         signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
         self._epoll.register(self._wake_read, select.EPOLLIN)
         self._epoll.register(self._bell.fileno(), select.EPOLLIN)
+        gc.freeze()  # what stands now stands for life: no collection walks it while an edge waits
         self._log.info("started", symbols=list(self._view.symbols), sends=self._sends)
 
     def do_work(self) -> int:
         self._epoll.poll(WAIT_S)
         self._bell.drain()
         self._drain_wakeups()
+        worked = self._enter()  # first: the account page may be a turn old, since the executor judges every open again
         now_ns = self._clock.mono_ns()
         self._turns.add()
-        worked = self._take_reports(now_ns)
+        worked += self._take_reports(now_ns)
         self._read_account()
         if now_ns >= self._next_exits_ns:
             self._next_exits_ns = now_ns + EXITS_EVERY_NS
             worked += self._leave(now_ns)
-        worked += self._enter(now_ns)
         if now_ns >= self._next_second_ns:
             self._next_second_ns = now_ns + SECOND_NS
             self._every_second(now_ns)
+        if now_ns >= self._next_rehearsal_ns:
+            self._next_rehearsal_ns = now_ns + REHEARSE_EVERY_NS
+            self._rehearse(now_ns)
         return worked
 
     def on_reload(self) -> None:
@@ -146,7 +156,7 @@ class StrategyAgent:
 
     # ---- one turn ---------------------------------------------------------------------------------------------------
 
-    def _enter(self, now_ns: int) -> int:
+    def _enter(self) -> int:
         changed = self._view.changed_symbols()
         for symbol in changed:
             began_ns = self._clock.mono_ns()
@@ -163,6 +173,13 @@ class StrategyAgent:
         for close in closes:
             self._act(close, now_ns)
         return len(closes)
+
+    def _rehearse(self, now_ns: int) -> None:
+        """After the real work of a turn, on one symbol after the other; nothing of it is sent, counted or recorded."""
+        symbols = self._view.symbols
+        if symbols:
+            self._rehearsed = (self._rehearsed + 1) % len(symbols)
+            self._strategy.rehearse(symbols[self._rehearsed], self._view, self._account, now_ns)
 
     def _every_second(self, now_ns: int) -> None:
         self._counters.heartbeat()
@@ -203,6 +220,7 @@ class StrategyAgent:
             )
             sent = self._client.send(command)
             if sent:
+                self._sent.observe((self._clock.mono_ns() - now_ns) / NS_PER_S)
                 self._in_flight[command.command_id.sequence] = intent
                 self._opens.add()
         reason = "edge" if sent else "shadow" if not self._sends else "executor_away"

@@ -120,6 +120,13 @@ class Scalp:
             return [max(opens, key=lambda found: found.numbers["net_bps"])]
         return list(judged)
 
+    def rehearse(self, symbol: str, view: MarketView, account: AccountSnapshot | None, now_ns: int) -> None:
+        """Walk the whole decision on whatever quotes there are and drop it: cold code makes the first edge late (DESIGN 7)."""
+        usable = [(row, q) for row, q in view.quotes(symbol) if isinstance(q, Quote) and problem(q) is None]
+        if len(usable) > 1:
+            (short_row, short), (long_row, long) = usable[0], usable[1]
+            self._judge(Candidate(symbol, short_row, short, long_row, long, 0.0), account, now_ns)
+
     def explain(self, symbol: str, view: MarketView, account: AccountSnapshot | None, now_ns: int) -> list[Refusal]:
         """For every direction of `symbol`: what it is waiting for, with all the numbers there are."""
         reasons: list[Refusal] = []

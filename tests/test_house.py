@@ -128,12 +128,15 @@ def test_environment_only_in_the_keyring() -> None:
 
 
 def test_one_broad_except_in_the_whole_project() -> None:
+    """One place may swallow what it does not know: lifecycle. A handler that ends in a bare raise only cleans up."""
     broad = []
     for path, tree in TREES:
         for node in ast.walk(tree):
             if isinstance(node, ast.ExceptHandler):
                 caught = ast.unparse(node.type) if node.type else ""
-                if caught in ("", "Exception", "BaseException"):
+                last = node.body[-1]
+                passes_on = isinstance(last, ast.Raise) and last.exc is None
+                if caught in ("", "Exception", "BaseException") and not passes_on:
                     broad.append(f"{path.relative_to(ROOT)}:{node.lineno}")
     assert [entry.split(":")[0] for entry in broad] == ["core/lifecycle.py"], broad
 

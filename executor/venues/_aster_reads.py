@@ -259,7 +259,7 @@ class Reads:
             return reply.body
         if reply.status in answers.RATE_STATUSES:
             pause_s = pause_of(reply)
-            self._throttle.drain(pause_s)
+            self._throttle.pause(pause_s, everything=True)  # going on would get the IP banned
             raise RateLimited(f"aster {path}: HTTP {reply.status}", pause_s)
         raise VenueError(f"aster {path}: HTTP {reply.status}: {reply.body[:200].decode('utf-8', 'replace')}")
 

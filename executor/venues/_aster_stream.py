@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable
 from core.clock import NS_PER_MS, NS_PER_S
 from core.errors import Malformed, VenueError
 from core.log import Log
+from executor.background import Background
 from executor.venues import _aster_rows as rows
 from executor.venues._memory import OrderMemory
 from executor.venues.base import (
@@ -56,7 +57,7 @@ class PrivateStream:
         self._log = log
         self._up = False
         self._down_since_ns = 0
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._background = Background()
 
     def on_up(self) -> None:
         self._up = True
@@ -87,9 +88,7 @@ class PrivateStream:
         return event.e != "listenKeyExpired"
 
     async def close(self) -> None:
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._background.close()
 
     def _on_order(self, row: rows.StreamOrder) -> None:
         listed = self._listed()
@@ -109,10 +108,8 @@ class PrivateStream:
             position = rows.stream_position(row, self._listed())
             if position is not None:
                 self._sink(PositionSeen(position=position))
-        if account.m == "FUNDING_FEE" and len(self._tasks) < MAX_FUNDING_TASKS:
-            task = asyncio.create_task(self._tell_funding())
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+        if account.m == "FUNDING_FEE" and len(self._background) < MAX_FUNDING_TASKS:
+            self._background.spawn(self._tell_funding())
 
     async def _tell_funding(self) -> None:
         since_ns = self._calendar_ns() - FUNDING_LOOKBACK_NS

@@ -24,6 +24,7 @@ from executor.venues.base import FeeRates, FundingPayment, NotFound, TopOfBook, 
 
 WEIGHTS = {"l2Book": 2, "clearinghouseState": 2, "orderStatus": 2, "exchangeStatus": 2, "userRole": 60}
 OTHER_WEIGHT = 20
+ROWS_PER_WEIGHT = 20  # history lists cost one more for so many rows
 JSON = "application/json"
 RATE_PAUSE_S = 10.0
 MAX_PAGES = 20
@@ -88,6 +89,20 @@ class Reads:
             raise VenueError(
                 f"hyperliquid account {self._user} is in mode {mode!r}, whose margin figures are not understood here; "
                 "switch it to the default mode"
+            )
+
+    async def require_agent(self, signer: str) -> None:
+        """Refuse a key that the account has not approved: every order would be refused, and reads would not show it."""
+        if signer == self._user:
+            self._log.warning(
+                "signing_with_master_key", venue="hyperliquid", advice="approve an agent key and use that"
+            )
+            return
+        role = rows.decode(await self._info("userRole", priority=False, user=signer), rows.Role, "userRole")
+        if role.role != "agent" or role.data is None or role.data.user.lower() != self._user:
+            raise VenueError(
+                f"hyperliquid: the key of HL_PRIVATE_KEY ({signer}) is not an approved agent of HL_USER_ADDRESS "
+                f"({self._user}) but {role.role!r}; approve it, or correct the secrets file"
             )
 
     async def leverage(self, instrument: Instrument) -> int:
@@ -176,6 +191,7 @@ class Reads:
         start_ms = since_wire_ns // NS_PER_MS
         for _ in range(MAX_PAGES):
             page = await self._user_info("userFunding", list[rows.FundingRow], priority=False, startTime=start_ms)
+            self._throttle.charge(len(page) / ROWS_PER_WEIGHT)
             payments = [rows.funding(row.delta, row.time, self._coins()) for row in page]
             fresh = {p.payment_id: p for p in payments if p is not None and p.payment_id not in found}
             found |= fresh
@@ -196,6 +212,7 @@ class Reads:
         start_ms = max(0, since_wire_ns // NS_PER_MS)
         for _ in range(MAX_PAGES):
             page = await self._user_info("userFillsByTime", list[rows.FillRow], priority=True, startTime=start_ms)
+            self._throttle.charge(len(page) / ROWS_PER_WEIGHT)
             found |= {(row.tid, row.oid, row.time): row for row in page}
             if len(page) < FILL_PAGE_ROWS:
                 return list(found.values())
@@ -235,6 +252,6 @@ class Reads:
         if reply.status == 200:
             return reply.body
         if reply.status == 429:
-            self._throttle.drain(RATE_PAUSE_S)
+            self._throttle.pause(RATE_PAUSE_S, everything=True)
             raise RateLimited(f"hyperliquid {kind}: HTTP 429", RATE_PAUSE_S)
         raise VenueError(f"hyperliquid {kind}: HTTP {reply.status}: {reply.body[:200].decode('latin-1')}")

@@ -128,6 +128,15 @@ class ActiveAssetData(msgspec.Struct):
     leverage: Leverage
 
 
+class RoleData(msgspec.Struct):
+    user: str = ""
+
+
+class Role(msgspec.Struct):
+    role: str
+    data: RoleData | None = None
+
+
 class UserFees(msgspec.Struct):
     userCrossRate: Decimal
     userAddRate: Decimal

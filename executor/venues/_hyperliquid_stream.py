@@ -22,6 +22,7 @@ from core.clock import NS_PER_S
 from core.errors import Malformed, VenueError
 from core.log import Log
 from core.types import OrderStatus
+from executor.background import Background
 from executor.venues import _hyperliquid_rows as rows
 from executor.venues._decoding import DECODE_ERRORS
 from executor.venues._memory import OrderMemory
@@ -75,14 +76,16 @@ class PrivateStream:
         self._sink = sink
         self._log = log
         self._acks = 0
+        self.round = 0  # counts subscriptions(), so that a late check knows whether it is still meant
         self._down_since_ns = 0
         self._parked: dict[str, list[rows.FillRow]] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._background = Background()
         self.up = asyncio.Event()
 
     def subscriptions(self) -> list[bytes]:
         """The frames to send on a fresh connection, each once."""
         self._acks = 0
+        self.round += 1
         wanted = [{"type": channel, "user": self._user} for channel in CHANNELS]
         return [msgspec.json.encode({"method": "subscribe", "subscription": each}) for each in wanted]
 
@@ -118,9 +121,7 @@ class PrivateStream:
             self._sink(StreamDown(venue=rows.VENUE, reason=reason))
 
     async def close(self) -> None:
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._background.close()
 
     def owner_known(self, venue_order_id: str) -> None:
         """An answer, update or lookup named the order: its waiting fills go out."""
@@ -170,9 +171,7 @@ class PrivateStream:
             return
         self._parked.setdefault(order_id, []).append(row)
         if len(self._parked[order_id]) == 1:
-            task = asyncio.create_task(self._ask_owner(order_id))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._background.spawn(self._ask_owner(order_id))
 
     async def _ask_owner(self, order_id: str) -> None:
         await asyncio.sleep(OWNER_WAIT_S)

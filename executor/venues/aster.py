@@ -12,13 +12,13 @@ is the nonce window of 60 s (docs/venues/aster.md 6). Account mode: one-way, sin
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
 from decimal import Decimal
 
 from core.clock import NS_PER_S, NS_PER_US
 from core.errors import Malformed, VenueError
 from core.numeric import plain
 from core.types import Balance, Fill, Instrument, Position, Side, TimeInForce, Venue
+from executor.background import Background
 from executor.http_lane import HttpLane, HttpRequest
 from executor.http_reply import HttpReply
 from executor.nonces import BLOCK_NS
@@ -92,7 +92,7 @@ class Gateway:
         self._by_symbol: dict[str, Instrument] = {}
         self._listed: dict[str, Instrument] = {}
         self._fees = FeeRates(0.0, 0.0)
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._background = Background()
         self._read_lane = self._http(equipment, READ_CONNECTIONS)
         self._order_lane = self._http(equipment, ORDER_CONNECTIONS)
         self._reads = Reads(
@@ -146,18 +146,21 @@ class Gateway:
         except VenueError:
             await self.close()
             raise
-        self._spawn(self._measure())
-        self._spawn(self._extend_key())
+        self._background.spawn(self._measure())
+        self._background.spawn(self._extend_key())
 
     async def close(self) -> None:
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._background.close()
         await self._lane.close()
         if self._stream is not None:
             await self._stream.close()
         await self._order_lane.close()
         await self._read_lane.close()
+
+    def wake(self) -> None:
+        self._order_lane.wake()
+        self._read_lane.wake()
+        self._lane.wake()
 
     def instruments(self) -> dict[str, Instrument]:
         return self._by_symbol
@@ -230,7 +233,7 @@ class Gateway:
         """The venue calls its noop best effort, so taking it proves nothing by itself: the order must also be unknown to
         the venue right after it and once more two seconds later. Only orders of this process can be burned."""
         taken: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        self._spawn(self._burn(nonce, taken))
+        self._background.spawn(self._burn(nonce, taken))
         return taken
 
     def unknown_bound_ns(self, request: OrderRequest) -> int:
@@ -339,7 +342,7 @@ class Gateway:
     def _on_reply(self, reply: HttpReply) -> None:
         self._skew.note_date(reply.date_ns, self._clock.wire_ns())
         if reply.status in answers.RATE_STATUSES:
-            self._throttle.drain(pause_of(reply))
+            self._throttle.pause(pause_of(reply), everything=True)
 
     def _http(self, equipment: Equipment, size: int) -> HttpLane:
         return HttpLane(
@@ -351,12 +354,8 @@ class Gateway:
             log=self._log,
             keep_alive=TIME_REQUEST,
             on_reply=self._on_reply,
+            on_open=self.wake,  # the venue is back: nothing else waits out its pause
         )
-
-    def _spawn(self, work: Coroutine[None, None, None]) -> None:
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
 
     async def _measure(self) -> None:
         """Keep the clock offset current; a venue that does not answer is reconciliation's to report."""

@@ -177,6 +177,9 @@ class OrderGateway(Protocol):
 
     async def close(self) -> None: ...
 
+    def wake(self) -> None:
+        """Somebody urgently needs this venue: end reconnect pauses early (bounded to about one attempt a second)."""
+
     def instruments(self) -> dict[str, Instrument]:
         """Canonical symbol -> Instrument, as loaded by `start` and refreshed by `refresh`."""
 

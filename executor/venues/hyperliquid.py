@@ -7,6 +7,9 @@ One socket carries posts and private channels: an order leaves on a socket that 
 loss tells both stories. When it is not warm, new orders go by REST over their own warm connections; an order that was
 written to the socket is never sent again. Fees of fills come from userFills, never from the answer.
 
+Actions and reads have budgets of their own: posts do not count against the REST weight per IP, so a read too many never
+holds up a cancel. The lifetime budget per address shows in `rate_budget_ratio`.
+
 The expiry bounds doubt: after `expiresAfter` plus SETTLE_NS an action without trace can no longer execute; a noop with
 the same nonce kills it earlier (docs/venues/hyperliquid.md 6, 7, 10).
 """
@@ -20,9 +23,10 @@ from core.clock import NS_PER_MS, NS_PER_S
 from core.errors import NotSent, VenueError
 from core.numeric import plain
 from core.types import Balance, Fill, Instrument, Position, Side, TimeInForce, Venue
+from executor.background import Background
 from executor.http_lane import HttpLane, HttpRequest
 from executor.http_reply import HttpReply
-from executor.outcome import Accepted, Outcome, Unknown, Unsent
+from executor.outcome import Accepted, Outcome, RejectCode, Rejected, Unknown, Unsent
 from executor.signing import hyperliquid as signing
 from executor.throttle import Throttle
 from executor.venues import _hyperliquid_answers as answers
@@ -88,18 +92,19 @@ class Gateway:
         self._timeout_s = settings.request_timeout_ms / 1000
         self._by_socket = settings.order_entry == "ws"
         self._throttle = Throttle(settings.requests_per_min, settings.reserve_ratio, equipment.clock)
+        self._read_throttle = Throttle(settings.requests_per_min, settings.reserve_ratio, equipment.clock)
         self._skew = ClockSkew(MAX_SKEW_NS)
         self._memory = OrderMemory()
         self._by_symbol: dict[str, Instrument] = {}
         self._by_coin: dict[str, Instrument] = {}
         self._fees = FeeRates(0.0, 0.0)
         self._address_budget = LOW_ADDRESS_BUDGET
-        self._tasks: list[asyncio.Task[None]] = []
+        self._background = Background()
         self._read_lane = self._http(equipment, READ_CONNECTIONS)
         self._order_lane = self._http(equipment, ORDER_CONNECTIONS)
         self._reads = Reads(
             self._read_lane,
-            self._throttle,
+            self._read_throttle,
             self.account_id,
             self._memory,
             self._skew,
@@ -125,8 +130,6 @@ class Gateway:
     # ---- life -----------------------------------------------------------------------------------------------------
 
     async def start(self, sink: EventSink) -> None:
-        if self.signer_id == self.account_id:
-            self._log.warning("signing_with_master_key", venue=self.venue, advice="approve an agent key and use that")
         self._stream = PrivateStream(
             self.account_id, self._memory, lambda: self._by_coin, self._reads.owner, sink, self._log
         )
@@ -134,6 +137,7 @@ class Gateway:
             await self._read_lane.start()
             await self._reads.measure_clock()
             await self._reads.require_known_mode()
+            await self._reads.require_agent(self.signer_id)
             await self.refresh()
             await self._order_lane.start()
             await self._lane.start()
@@ -145,19 +149,21 @@ class Gateway:
         except VenueError:
             await self.close()
             raise
-        self._tasks.append(asyncio.create_task(self._measure()))
+        self._background.spawn(self._measure())
 
     async def close(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        self._tasks.clear()
+        await self._background.close()
         await self._lane.close()
         self._posts.fail_all("the gateway is closing")
         if self._stream is not None:
             await self._stream.close()
         await self._order_lane.close()
         await self._read_lane.close()
+
+    def wake(self) -> None:
+        self._order_lane.wake()
+        self._read_lane.wake()
+        self._lane.wake()
 
     def instruments(self) -> dict[str, Instrument]:
         return self._by_symbol
@@ -182,7 +188,8 @@ class Gateway:
 
     @property
     def rate_budget_ratio(self) -> float:
-        return min(self._throttle.ratio, max(0.0, min(1.0, self._address_budget / LOW_ADDRESS_BUDGET)))
+        address = max(0.0, min(1.0, self._address_budget / LOW_ADDRESS_BUDGET))
+        return min(self._throttle.ratio, self._read_throttle.ratio, address)
 
     @property
     def entry_ready(self) -> bool:
@@ -311,6 +318,8 @@ class Gateway:
         if order is None:
             return Unknown(detail="the order is no longer remembered")
         outcome = answers.order_outcome(answer, order)
+        if isinstance(outcome, Rejected) and outcome.code is RejectCode.RATE:
+            self._throttle.pause(RATE_PAUSE_S, everything=False)
         if isinstance(outcome, Accepted):
             self._memory.bind(outcome.venue_order_id, prepared.client_order_id)
             if self._stream is not None:
@@ -321,6 +330,13 @@ class Gateway:
         if self._stream is not None:
             for text in self._stream.subscriptions():
                 self._lane.send(text)
+            asyncio.get_running_loop().call_later(self._timeout_s, self._require_acknowledged, self._stream.round)
+
+    def _require_acknowledged(self, subscription_round: int) -> None:
+        """A socket that carries posts but no private channels is not one to trade on."""
+        stream = self._stream
+        if stream is not None and stream.round == subscription_round and not stream.up.is_set():
+            self._lane.reset("the private channels were not acknowledged")
 
     def _on_frame(self, data: bytes) -> None:
         frame = decode_frame(data)
@@ -344,7 +360,7 @@ class Gateway:
     def _on_reply(self, reply: HttpReply) -> None:
         self._skew.note_date(reply.date_ns, self._clock.wire_ns())
         if reply.status == 429:
-            self._throttle.drain(RATE_PAUSE_S)
+            self._read_throttle.pause(RATE_PAUSE_S, everything=True)
 
     def _http(self, equipment: Equipment, size: int) -> HttpLane:
         return HttpLane(
@@ -356,6 +372,7 @@ class Gateway:
             log=self._log,
             keep_alive=STATUS_REQUEST,
             on_reply=self._on_reply,
+            on_open=self.wake,  # the venue is back: nothing else waits out its pause
         )
 
     async def _measure(self) -> None:

@@ -12,6 +12,7 @@ import argparse
 import asyncio
 import contextlib
 import importlib
+import os
 import random
 import sys
 from collections.abc import Iterator
@@ -65,7 +66,14 @@ def main(argv: list[str] | None = None) -> int:
         return EXIT_CONFIG
     clock = SystemClock(loaded.config.run.time_scale, clock.wire_ns())
     log = Log("sandbox", clock, loaded.config.run.log_level)
+    yield_to_traders()
     return run_async(lambda: Sandbox(loaded, sandbox, clock, log), log, uvloop.new_event_loop)
+
+
+def yield_to_traders() -> None:
+    """Real venues do not share our processor: as a batch process the sandbox never preempts whoever just sent to it, which
+    on two cores would be charged to the executor's own latency (measured: an order's hand-over 57 us instead of 265)."""
+    os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 
 
 class VenueServer:

@@ -27,9 +27,23 @@ def main(argv: list[str]) -> int:
     if "--json" in argv:
         print(json.dumps(msgspec.to_builtins(rows), indent=2))
         return 0
-    model = next((x.split(":")[1].strip() for x in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in x), "")
-    table = Table(title=f"{model}, {os.cpu_count()} cores, Python {platform.python_version()}; microseconds", title_justify="left")
-    for column in ("hop", "median", "p99", "budget", "times budget", "p99 budget", "peer", "peer median", "peer is slower by"):
+    model = next(
+        (x.split(":")[1].strip() for x in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in x), ""
+    )
+    table = Table(
+        title=f"{model}, {os.cpu_count()} cores, Python {platform.python_version()}; microseconds", title_justify="left"
+    )
+    for column in (
+        "hop",
+        "median",
+        "p99",
+        "budget",
+        "times budget",
+        "p99 budget",
+        "peer",
+        "peer median",
+        "peer is slower by",
+    ):
         table.add_column(column, justify="left" if column in ("hop", "peer") else "right", no_wrap=True)
     for row in rows:
         table.add_row(

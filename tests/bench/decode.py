@@ -25,7 +25,9 @@ from tests.bench.measure import Row, calls
 from tests.strategies.market import AS, HL
 
 CLOCK = SystemClock()
-META = json.dumps({"universe": [{"szDecimals": 5, "name": "BTC", "maxLeverage": 40, "marginTableId": 56}], "marginTables": []})
+META = json.dumps(
+    {"universe": [{"szDecimals": 5, "name": "BTC", "maxLeverage": 40, "marginTableId": 56}], "marginTables": []}
+)
 EXCHANGE_INFO = json.dumps(
     {
         "symbols": [
@@ -58,7 +60,9 @@ def rows() -> list[Row]:
         bbo = [(BBO % (now_ms + i)).encode() for i in range(COUNT + 300)]
         tickers = [(TICKER % (1000 + i, now_ms + i, now_ms + i)).encode() for i in range(COUNT + 300)]
         hyperliquid = calls(_feed(run, HL, HyperliquidDecoder(), [META.encode()], bbo), rounds=COUNT)
-        aster = calls(_feed(run, AS, AsterDecoder(), [EXCHANGE_INFO.encode(), INTERVALS.encode()], tickers), rounds=COUNT)
+        aster = calls(
+            _feed(run, AS, AsterDecoder(), [EXCHANGE_INFO.encode(), INTERVALS.encode()], tickers), rounds=COUNT
+        )
         sdk = calls(_sdk(bbo), rounds=COUNT)
     finally:
         run.leave()

@@ -35,7 +35,15 @@ def _hyperliquid_ours() -> Any:
     signer = HyperliquidSigner(KEY, mainnet=True)
 
     def sign() -> bytes:
-        order = {"a": 0, "b": True, "p": "95000", "s": "0.001", "r": False, "t": {"limit": {"tif": "Ioc"}}, "c": "0x" + "0" * 32}
+        order = {
+            "a": 0,
+            "b": True,
+            "p": "95000",
+            "s": "0.001",
+            "r": False,
+            "t": {"limit": {"tif": "Ioc"}},
+            "c": "0x" + "0" * 32,
+        }
         return signer.body({"type": "order", "orders": [order], "grouping": "na"}, NONCE_MS, NONCE_MS + 3000)
 
     return sign

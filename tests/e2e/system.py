@@ -44,13 +44,16 @@ HELD = frozenset({PairStatus.OPEN})
 
 
 class System:
-    """Use as a context manager. Every wait has a bound and says what it was waiting for."""
+    """Use as a context manager. Every wait has a bound and says what it was waiting for.
 
-    def __init__(self, **replace: str) -> None:
+    `changes` maps a table of config/sandbox.toml to keys and TOML values: {"strategies.scalp": {"cooldown_s": "1.0"}}.
+    """
+
+    def __init__(self, changes: dict[str, dict[str, str]] | None = None) -> None:
         self.root = Path(tempfile.mkdtemp(prefix="tandem-e2e-"))
         self.name = f"t{os.getpid()}-{secrets.token_hex(3)}"
         self.ports = dict(zip(("control", "hyperliquid", "aster", "exporter"), free_ports(4), strict=True))
-        self._lay_out(replace)
+        self._lay_out(changes or {})
         self.loaded: Loaded = load(self.root / "config" / "sandbox.toml")
         self.clock = SystemClock()
 
@@ -183,7 +186,7 @@ class System:
 
     # ---- layout -------------------------------------------------------------------------------------------------------
 
-    def _lay_out(self, replace: dict[str, str]) -> None:
+    def _lay_out(self, changes: dict[str, dict[str, str]]) -> None:
         shutil.copy(ROOT / "supervisord.conf", self.root)
         shutil.copytree(ROOT / "config", self.root / "config")
         (self.root / ".venv").symlink_to(Path(sys.prefix))
@@ -192,9 +195,8 @@ class System:
         for old, new in (("18101", "hyperliquid"), ("18102", "aster"), ("18100", "control"), ("9108", "exporter")):
             text = text.replace(old, str(self.ports[new]))
         text = text.replace('name = "sandbox"', f'name = "{self.name}"')
-        for key, value in replace.items():
-            text, count = re.subn(rf"(?m)^{key} = .*$", f"{key} = {value}", text)
-            assert count, f"no key {key} in config/sandbox.toml"
+        for table, keys in changes.items():
+            text = set_keys(text, table, keys)
         path.write_text(text)
 
 
@@ -206,6 +208,19 @@ def sandbox_positions(state: Any) -> list[tuple[str, str, Decimal]]:
         for account in body["accounts"].values()
         for position in account["positions"].values()
     ]
+
+
+def set_keys(text: str, table: str, keys: dict[str, str]) -> str:
+    """`text` with the keys of one table set; the table is made where there is none."""
+    head = f"[{table}]\n"
+    before, found, after = text.partition(head)
+    if not found:
+        before, after = text + "\n", ""
+    body, bracket, rest = after.partition("\n[")
+    for key, value in keys.items():
+        body = re.sub(rf"(?m)^{key} = .*\n?", "", body)
+        body = f"{key} = {value}\n{body}"
+    return before + head + body + bracket + rest
 
 
 def free_ports(count: int) -> list[int]:

@@ -12,7 +12,7 @@ from tests.e2e.system import PROGRAMS, System
 
 @pytest.fixture
 def system() -> Iterator[System]:
-    with System(take_profit_ratio="1.0") as system:
+    with System({"strategies.scalp": {"take_profit_ratio": "1.0"}}) as system:
         system.up()
         system.until("a pair is open", system.pairs, 120.0)
         yield system

@@ -19,7 +19,7 @@ from tests.e2e.system import PROGRAMS, ROOT, System
 
 @pytest.fixture(scope="module")
 def system() -> Iterator[System]:
-    with System(lock_wait_s="1.0") as system:
+    with System({"execution": {"lock_wait_s": "1.0"}}) as system:
         system.up()
         yield system
 
@@ -89,9 +89,8 @@ def test_a_port_in_use_is_named(system: System) -> None:
         taken.listen(1)
         port = taken.getsockname()[1]
         config = system.root / "config" / "sandbox_port.toml"
-        config.write_text(
-            system.loaded.path.read_text().replace(f"port = {system.ports['exporter']}", f"port = {port}")
-        )
+        text = system.loaded.path.read_text().replace(f"port = {system.ports['exporter']}", f"port = {port}")
+        config.write_text(text.replace(f'name = "{system.name}"', f'name = "{system.name}c"'))
         command = [sys.executable, "-m", "ops.exporter", "--config", str(config)]
         done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, cwd=ROOT)
     assert done.returncode == 75

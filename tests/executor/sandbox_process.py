@@ -129,10 +129,11 @@ class Station:
         self._serial = random.Random().getrandbits(40)
 
     def nonce_source(self, signer_id: str, unit_ns: int) -> NonceSource:
+        """By the true clock, so that stations with a wrong one do not repeat the nonces of earlier stations."""
         return NonceSource(
             signer_id,
             unit_ns=unit_ns,
-            clock=self.clock,
+            clock=SystemClock(),
             high_water=0,
             reserve=lambda signer, high: self.blocks.append(high),
         )
@@ -157,7 +158,7 @@ class Station:
         side: Side,
         usd: float = 50.0,
         *,
-        cross_bps: float = 30.0,
+        cross_bps: float = 100.0,
         tif: TimeInForce = TimeInForce.IOC,
         reduce_only: bool = False,
         lots: int = 0,

@@ -288,6 +288,66 @@ async def test_flat_takes_two_readings_in_a_row(bench: Bench) -> None:
     assert reads >= 4
 
 
+async def test_a_close_whose_fill_nobody_tells_is_booked_by_rest_and_no_pair_closes_it_again(bench: Bench) -> None:
+    """The private stream is away: the answer says FILLED, the fill never comes by itself."""
+    pair = await bench.rig.open("0.01")
+    bench.long._sink = bench.short._sink = None
+    report = await bench.flatten()
+    assert report.flat
+    assert pair.is_final
+    assert not any(order.missing_lots for order in bench.rig.state.orders.values())
+    for _ in range(50):
+        await bench.rig.turn(400.0)
+    assert [len(gateway.wire) for gateway in (bench.long, bench.short)] == [2, 2]
+    assert bench.rig.truth(BTC) == bench.rig.truth((SHORT, "BTC")) == 0
+    bench.rig.check()
+
+
+async def test_the_rest_of_a_pair_whose_first_leg_went_earlier_is_closed_once(bench: Bench) -> None:
+    """One venue away at the first try; at the second its stream is still down and its pair is being repaired."""
+    pair = await bench.rig.open("0.01")
+    bench.long.reachable = bench.long.entry_ready = False
+    assert not (await bench.flatten()).flat
+    await bench.rig.turn(400.0)
+    bench.long._sink = None
+    bench.long.reachable = bench.long.entry_ready = True
+    report = await bench.flatten()
+    assert report.flat
+    for _ in range(50):
+        await bench.rig.turn(400.0)
+    assert pair.is_final
+    assert bench.rig.truth(BTC) == 0
+    bench.rig.check()
+
+
+async def test_flat_waits_until_every_fill_is_booked(bench: Bench) -> None:
+    await bench.rig.open("0.01")
+    bench.long._sink = None
+    bench.long.silent_fills = True
+    original, tries = bench.long.fills_since, 0
+
+    async def late(since_wire_ns: int) -> Any:
+        nonlocal tries
+        tries += 1
+        bench.long.silent_fills = tries < 6
+        return await original(since_wire_ns)
+
+    bench.long.fills_since = late  # type: ignore[method-assign]
+    assert (await bench.flatten()).flat
+    assert tries >= 6
+    assert not any(order.missing_lots for order in bench.rig.state.orders.values())
+
+
+async def test_the_venues_word_replaces_ours_when_it_is_flat_and_nobody_can_say_why(bench: Bench) -> None:
+    pair = await bench.rig.open("0.01")
+    bench.long.position_lots["BTC"] = 0  # gone without a fill
+    report = await bench.flatten()
+    assert report.flat
+    assert bench.rig.state.lots(BTC) == 0
+    assert pair.is_final
+    assert bench.closes() == []
+
+
 # ---- what is left ---------------------------------------------------------------------------------------------------
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import pathlib
+import re
 from collections.abc import AsyncIterator
 from decimal import Decimal
 from typing import Any
@@ -16,7 +17,9 @@ from core.clock import NS_PER_MS, NS_PER_S, SystemClock
 from core.errors import NotSent, VenueError
 from core.ids import parse_client_order_id
 from core.types import LiquiditySide, OrderStatus, Side, TimeInForce
+from executor import backoff
 from executor.outcome import Accepted, RejectCode, Rejected, Unknown, Unsent
+from executor.venues import _hyperliquid_stream
 from executor.venues.base import NotFound, VenueOrder
 from tests.executor.local_servers import free_port
 from tests.executor.sandbox_process import SandboxProcess, Station, eventually
@@ -281,6 +284,52 @@ async def test_connection_refused_is_unsent_and_start_raises(box: SandboxProcess
     outcome = await station.send(request)
     assert isinstance(outcome, Unsent), outcome
     await station.gateway.close()
+
+
+async def test_a_venue_that_goes_away_is_unsent_and_is_back_soon_after_it_is(
+    station: Station, box: SandboxProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backoff, "STEPS_S", (60.0,))  # as after a long outage
+    request = await station.request("ETH", Side.BUY)
+    await asyncio.to_thread(box.control, "venue", {"venue": VENUE, "serving": False})
+    try:
+        await eventually(lambda: not station.gateway.entry_ready and station.downs)
+        assert isinstance(await station.send(request), Unsent)
+        with pytest.raises(VenueError):
+            await station.gateway.positions()
+        await asyncio.sleep(1.2)
+    finally:
+        await asyncio.to_thread(box.control, "venue", {"venue": VENUE, "serving": True})
+    station.gateway.wake()
+    await eventually(lambda: station.gateway.entry_ready and len(station.ups) == 2, 10.0)
+    assert isinstance((await station.place("ETH", Side.BUY))[1], Accepted)
+
+
+async def test_a_key_that_is_nobodys_agent_does_not_start(box: SandboxProcess) -> None:
+    original = box.loaded.secrets_file.read_text()
+    box.loaded.secrets_file.write_text(re.sub(r"(?m)^HL_PRIVATE_KEY=.*$", "HL_PRIVATE_KEY=" + "5a" * 32, original))
+    try:
+        station = Station(VENUE, box)
+    finally:
+        box.loaded.secrets_file.write_text(original)
+    with pytest.raises(VenueError, match="not an approved agent"):
+        await station.gateway.start(station.events.append)
+
+
+async def test_private_channels_that_are_not_acknowledged_end_the_socket(
+    box: SandboxProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with Station(VENUE, box, request_timeout_ms=300.0) as station:
+        gateway: Any = station.gateway
+        monkeypatch.setattr(gateway._stream, "_on_ack", lambda: None)
+        gateway._lane.reset("cut by the test")
+        await eventually(lambda: any("not acknowledged" in line for line in station.out.lines))
+        monkeypatch.undo()
+        await eventually(lambda: len(station.ups) == 2)
+    deaf = Station(VENUE, box, request_timeout_ms=300.0)
+    monkeypatch.setattr(_hyperliquid_stream.PrivateStream, "_on_ack", lambda self: None)
+    with pytest.raises(VenueError, match="not acknowledged"):
+        await deaf.gateway.start(deaf.events.append)
 
 
 class Shifted(SystemClock):

@@ -68,6 +68,7 @@ def test_wider_than_0600_is_refused(tmp_path: pathlib.Path, out: Lines, mode: in
         (GOOD + GOOD, "HL_PRIVATE_KEY: given twice"),
         (GOOD + f"just {CANARY}\n", "line 5: is not KEY=value"),
         (GOOD.replace(f"HL_PRIVATE_KEY={CANARY}", f"HL_PRIVATE_KEY={CANARY}ff"), "HL_PRIVATE_KEY: is not 64 hex"),
+        (GOOD.replace(f"HL_PRIVATE_KEY={CANARY}", "HL_PRIVATE_KEY=0xab"), "HL_PRIVATE_KEY: is not 64 hex"),
         (GOOD.replace(ADDRESS, "0x1234"), "HL_USER_ADDRESS: is not an address"),
         (GOOD.replace(ADDRESS, ADDRESS.replace("A4F4b", "a4F4b")), "HL_USER_ADDRESS.*wrong checksum"),
         (GOOD.replace("ASTER_PRIVATE_KEY", "ASTER_API_KEY"), "ASTER_API_KEY: no longer of use; Aster issues no V1"),

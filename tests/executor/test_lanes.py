@@ -24,7 +24,9 @@ from websockets.asyncio.server import serve as ws_serve
 
 from core.clock import SystemClock
 from core.errors import ConfigError, Malformed, NotSent, OutcomeUnknown, VenueError
-from executor import http_lane, wire, ws_lane
+from executor import backoff, http_lane, wire, ws_lane
+from executor.background import Background
+from executor.backoff import Backoff
 from executor.http_lane import HttpLane, HttpRequest
 from executor.http_reply import HttpReply, ReplyParser
 from executor.outcome import Unknown, Unsent
@@ -240,7 +242,7 @@ async def test_fetch_fails_at_once_when_the_host_is_known_to_be_down() -> None:
         http = lane(port, timeout_s=30.0)
         await http.start()
         await http.fetch(GET)
-    await until(lambda: http._failures)
+    await until(lambda: http._backoff.failures)
     with pytest.raises(NotSent, match="not reachable"):
         await http.fetch(GET)
     await http.close()
@@ -291,13 +293,7 @@ async def test_tls_round_trip_and_refusal_of_an_unknown_authority(
     server_context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     server_context.load_cert_chain(cert_file, key_file)
 
-    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            await answer(reader, writer)
-        except (asyncio.IncompleteReadError, ConnectionError):
-            writer.close()
-
-    server = await asyncio.start_server(handle, "127.0.0.1", 0, ssl=server_context)
+    server = await asyncio.start_server(answer_until_closed, "127.0.0.1", 0, ssl=server_context)
     port = server.sockets[0].getsockname()[1]
     http = HttpLane(
         f"https://localhost:{port}",
@@ -310,7 +306,7 @@ async def test_tls_round_trip_and_refusal_of_an_unknown_authority(
     with pytest.raises(NotSent, match="CERTIFICATE_VERIFY_FAILED"):
         await http.start()
     trusting = ssl.create_default_context(cafile=str(cert_file))
-    monkeypatch.setattr(wire.ssl, "create_default_context", lambda: trusting)
+    monkeypatch.setattr(wire, "_tls_context", lambda: trusting)
     await http.start()
     for size in (1, 100_000):
         reply = await http.fetch(HttpRequest("POST", "/order", b"x" * size))
@@ -476,3 +472,68 @@ def self_signed(tmp_path: Path) -> tuple[Path, Path]:
     )
     cert_file.write_bytes(cert.public_bytes(serialization.Encoding.PEM))
     return key_file, cert_file
+
+
+async def test_a_background_task_that_fails_is_reported_to_the_loop() -> None:
+    loop = asyncio.get_running_loop()
+    seen: list[dict[str, Any]] = []
+    loop.set_exception_handler(lambda _, context: seen.append(context))
+    tasks = Background()
+
+    async def fails() -> None:
+        raise ValueError("broken")
+
+    async def lasts() -> None:
+        await asyncio.sleep(60)
+
+    tasks.spawn(fails())
+    tasks.spawn(lasts())
+    await until(lambda: seen)
+    assert isinstance(seen[0]["exception"], ValueError)
+    assert len(tasks) == 1
+    await tasks.close()
+    assert len(tasks) == 0
+    assert len(seen) == 1
+
+
+async def test_an_urgent_need_cuts_the_pause_short_but_not_below_its_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backoff, "STEPS_S", (60.0,))
+    pauses = Backoff(random.Random(1), 0.2)
+    pauses.wake()  # before a pause: nothing to cut
+    started = asyncio.get_running_loop().time()
+    waiting = asyncio.create_task(pauses.pause())
+    await asyncio.sleep(0.01)
+    pauses.wake()
+    await waiting
+    assert 0.15 < asyncio.get_running_loop().time() - started < 30.0
+    assert pauses.failures == 1
+    monkeypatch.setattr(backoff, "STEPS_S", (0.01,))
+    await pauses.pause()
+    assert pauses.failures == 2
+    pauses.reset()
+    assert pauses.failures == 0
+
+
+async def test_a_request_on_a_dead_lane_brings_it_back_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backoff, "STEPS_S", (60.0,))
+    opened: list[None] = []
+    async with serve(answer) as port:
+        http = lane(port, on_open=lambda: opened.append(None))
+        await http.start()
+        await http.fetch(GET)
+    await until(lambda: http._backoff.failures)
+    server = await asyncio.start_server(answer_until_closed, "127.0.0.1", port)
+    assert isinstance(await http.send(GET), Unsent)
+    await until(lambda: http.warm)  # within about a second instead of a minute
+    assert opened
+    assert (await http.fetch(GET)).body == b"/time|"
+    await http.close()
+    server.close()
+    await asyncio.sleep(0.05)
+
+
+async def answer_until_closed(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    try:
+        await answer(reader, writer)
+    except (asyncio.IncompleteReadError, ConnectionError):
+        writer.close()

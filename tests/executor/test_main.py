@@ -46,6 +46,7 @@ from core.messages import (
 )
 from core.types import Side, TimeInForce, TradingState, Venue
 from executor import process
+from executor.commands import Commands
 from executor.process import Executor, Options
 from executor.venues.base import Equipment, EventSink, StreamUp, TopOfBook
 from tests.executor.fake_gateway import FakeGateway
@@ -404,7 +405,10 @@ async def test_live_is_denied_outright_and_no_gateway_is_even_built(
     assert world.built == 0
 
 
-async def test_stop_cancels_what_rests_and_records_that_it_was_on_purpose(world: World) -> None:
+async def test_stop_cancels_what_rests_and_records_that_it_was_on_purpose(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Commands, "client_left", lambda self, client: None)  # an order whose client is long gone
     async with executor_of(world) as running:
         await running.ready()
         gateway = world.gateways[LONG]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
@@ -119,12 +120,13 @@ async def test_gauges_follow_state_and_desks(bench: Bench, tmp_path: Path) -> No
     assert bench.value("executor_reserved_margin_usd", venue=LONG) >= 0
     assert bench.value("executor_journal_ok") == 1
     assert bench.value("executor_nonce_high_water", venue=LONG) > 0
-    assert bench.value("executor_account_blind_seconds", venue=SHORT) == 0
+    assert math.isnan(bench.value("executor_reconcile_age_seconds", venue=SHORT))  # never read, so not known
+    rig.engine.desks[SHORT].positions_mono_ns = rig.clock.mono_ns()
     rig.journal.trouble = "disk full"
     rig.pass_ms(5000)
     bench.metrics.sample(rig.engine, {})
     assert bench.value("executor_journal_ok") == 0
-    assert bench.value("executor_account_blind_seconds", venue=SHORT) == pytest.approx(5.0)
+    assert bench.value("executor_reconcile_age_seconds", venue=SHORT) == pytest.approx(5.0)
     assert bench.value("executor_orders_sent_total", venue=LONG, purpose="open") == 1
     assert bench.value("executor_fills_total", venue=SHORT, origin="foreign") == 1
 

@@ -7,7 +7,7 @@ import random
 import pytest
 
 from core.clock import NS_PER_MS, NS_PER_S, NS_PER_US, SimClock
-from executor.nonces import BLOCK_NS, NonceSource
+from executor.nonces import AHEAD_NS, BLOCK_NS, NonceSource
 
 
 class Journal:
@@ -96,6 +96,17 @@ def test_instant_restart_stays_within_the_venue_window() -> None:
         clock.advance_ns(2 * BLOCK_NS)
     ahead_ns = source(clock, journal).next() * NS_PER_MS - clock.wire_ns()
     assert ahead_ns <= BLOCK_NS
+
+
+def test_a_crash_loop_does_not_drift_out_of_the_venue_window() -> None:
+    clock, journal = SimClock(), Journal()
+    for _ in range(100):
+        nonces = source(clock, journal)
+        for _ in range(20):
+            ahead_ns = nonces.next() * NS_PER_MS - clock.wire_ns()
+            assert ahead_ns <= BLOCK_NS + AHEAD_NS
+        nonces.renew()
+        clock.advance_ns(3 * NS_PER_S // 10)
 
 
 def test_without_the_mark_a_restart_would_repeat() -> None:

@@ -92,6 +92,11 @@ async def test_what_the_venue_said_before_our_last_move_is_not_shown(rig: Rig) -
     assert position(snapshot(rig.engine), LONG).venue_qty == D(0)
 
 
+async def test_a_position_of_a_venue_that_was_never_read_is_not_confirmed_by_it(rig: Rig) -> None:
+    rig.engine.adopt((LONG, "ETH"), 3, foreign=False, why="out of the journal")
+    assert position(snapshot(rig.engine), LONG, "ETH").venue_qty is None
+
+
 async def test_remembered_views_are_the_same_as_fresh_ones(rig: Rig) -> None:
     memory: Finished = {}
     pair = await rig.open("0.01")

@@ -293,11 +293,13 @@ async def test_a_restart_in_the_middle_goes_on_from_the_journal_alone(rig: Rig) 
     rig.check()
 
 
-async def test_halving_reduces_both_legs(rig: Rig) -> None:
-    pair = await rig.open("0.012")
+@pytest.mark.parametrize(("held", "left"), [("0.012", "0.006"), ("0.010", "0.006"), ("0.018", "0.010")])
+async def test_halving_reduces_both_legs_by_the_same_size(rig: Rig, held: str, left: str) -> None:
+    pair = await rig.open(held)
     rig.pairs.halve(pair, "margin")
     await settle()
-    assert (pair.long.qty, pair.short.qty) == (Decimal("0.006"), Decimal("-0.006"))
+    assert (pair.long.qty, pair.short.qty) == (Decimal(left), -Decimal(left))
+    assert len(rig.orders(pair)) == 4
     assert pair.status is PairStatus.OPEN
     rig.check()
 

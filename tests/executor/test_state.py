@@ -16,7 +16,15 @@ from core.types import OrderStatus, Side, Stale
 from executor.image import decode_state, encode_state
 from executor.orders import Verdict
 from executor.outcome import RejectCode
-from executor.records import AnyRecord, CleanStop, CommandAnswered, CommandTaken, EpochStarted, FundingRecorded
+from executor.records import (
+    AnyRecord,
+    CleanStop,
+    CommandAnswered,
+    CommandTaken,
+    EpochStarted,
+    FillRecorded,
+    FundingRecorded,
+)
 from executor.state import COMMANDS_KEPT, State
 from executor.venues.base import VenueOrder
 from tests.executor.fake_gateway import Answer, Plan, Told
@@ -214,6 +222,17 @@ async def test_a_client_order_id_cannot_be_used_twice(tmp_path: Path) -> None:
         rig.state.apply(10_000, again)
 
 
+async def test_a_fill_journaled_twice_counts_once(tmp_path: Path) -> None:
+    rig = Rig(tmp_path)
+    await rig.open()
+    again = next(record for record in rig.journal.records() if isinstance(record, FillRecorded))
+    before = encode_state(rig.state)
+    sequence = rig.state.sequence
+    rig.state.apply(10_000, again)
+    rig.state.sequence = sequence
+    assert encode_state(rig.state) == before
+
+
 async def test_funding_belongs_to_the_pair_that_held_the_leg(tmp_path: Path) -> None:
     rig = Rig(tmp_path)
     pair = await rig.open()
@@ -249,3 +268,15 @@ async def test_no_order_of_a_lost_answer_counts_twice_when_fills_follow_the_look
     assert pair.long.book.unbooked_lots == 0
     assert rig.state.orders[pair.orders[0]].status is OrderStatus.FILLED
     rig.check()
+
+
+async def test_an_image_without_its_indexes_finds_them_again(tmp_path: Path) -> None:
+    """What is live and what is unsettled follows from the pairs and orders; an older image must not lose them."""
+    rig = Rig(tmp_path)
+    rig.gateways[SHORT].plans.append(Plan(held=True))
+    rig.commands.take(rig.open_command(), rig.client)
+    assert len(rig.state.live_pairs()) == 1
+    assert len(rig.state.open_orders()) == 2
+    full = decode_state(encode_state(rig.state))
+    full.live, full.unsettled = {}, {}
+    assert decode_state(encode_state(full)) == rig.state

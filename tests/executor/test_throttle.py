@@ -49,13 +49,31 @@ def test_weights_and_the_wait_they_cost() -> None:
     clock.advance_ns(NS_PER_S)
 
 
-def test_the_venue_says_stop() -> None:
+@pytest.mark.parametrize("everything", [True, False])
+def test_the_venue_says_stop(everything: bool) -> None:
     clock = SimClock()
     throttle = Throttle(60, 0.0, clock)
-    throttle.drain(10.0)
-    assert not throttle.admits(priority=True)
+    throttle.pause(10.0, everything=everything)
+    assert not throttle.admits()
+    assert throttle.admits(priority=True) is not everything
+    assert throttle.ratio == (0.0 if everything else 1.0)
+    with pytest.raises(RateLimited) as caught:
+        throttle.require(1, priority=False)
+    assert caught.value.retry_after_s == pytest.approx(10.0)
+    clock.advance_ns(9 * NS_PER_S)
+    throttle.pause(0.5, everything=everything)  # a shorter pause does not end a longer one
+    assert not throttle.admits()
+    clock.advance_ns(2 * NS_PER_S)
+    assert throttle.admits()
+    assert throttle.admits(priority=True)
+
+
+def test_a_charge_for_what_is_spent_may_go_into_debt() -> None:
+    clock = SimClock()
+    throttle = Throttle(60, 0.0, clock)
+    throttle.charge(70)
     assert throttle.ratio == 0.0
     clock.advance_ns(9 * NS_PER_S)
     assert not throttle.admits(priority=True)
-    clock.advance_ns(3 * NS_PER_S)
+    clock.advance_ns(2 * NS_PER_S)
     assert throttle.admits(priority=True)

@@ -29,9 +29,11 @@ class SandboxProcess:
         text = (ROOT / "config" / "sandbox.toml").read_text()
         head, _, _ = text.partition("[sandbox]")
         head = head.replace('name = "sandbox"', f'name = "t{os.getpid()}-{directory.name.lower()[:20]}"')
-        tier = 'tier = "premium"\n'
         calm = "basis_sd_bps = 0.0\njump_bps = 0.0\n" if quiet else ""
-        venues = "".join(f"[sandbox.venues.{v}]\nport = 0\norder_delay_ms = {order_delay_ms}\n{tier if v == 'lighter' else ''}" for v in self._venues())
+        own = {"lighter": 'tier = "premium"\n'}  # the base tier has one request a second
+        venues = "".join(
+            f"[sandbox.venues.{v}]\nport = 0\norder_delay_ms = {order_delay_ms}\n{own.get(v, '')}" for v in self._venues()
+        )
         self.config.write_text(f"{head}[sandbox]\nseed = 7\ncontrol_port = 0\n{calm}{extra}\n{venues}")
         self.state_dir = directory / "var" / "sandbox"
         self.process: subprocess.Popen[bytes] | None = None

@@ -50,7 +50,7 @@ def test_known_answers() -> None:
     assert ecgfp5.public_key(2).hex() == ANSWERS["public_key_of_sk_2"]
     assert ecgfp5.public_key(5).hex() == ANSWERS["encode_5G"]
     assert ecgfp5.public_key(ecgfp5.ORDER) == bytes(40)
-    assert ecgfp5.ORDER == int(VECTORS["crypto"]["curve_order_n"])
+    assert int(VECTORS["crypto"]["curve_order_n"]) == ecgfp5.ORDER
 
 
 @pytest.mark.parametrize("name", TX_CASES)
