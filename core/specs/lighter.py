@@ -10,7 +10,7 @@ from decimal import Decimal
 
 import msgspec
 
-from core.errors import Malformed
+from core.errors import UNDECODABLE, Malformed
 from core.specs.naming import THOUSANDS, canonical, one_per_symbol
 from core.types import Instrument, Venue
 
@@ -59,7 +59,7 @@ def instruments(order_book_details: bytes | str) -> list[Instrument]:
     """
     try:
         answer = msgspec.json.decode(order_book_details, type=_Answer)
-    except (msgspec.DecodeError, msgspec.ValidationError) as error:
+    except UNDECODABLE as error:
         raise Malformed(f"lighter orderBookDetails: {error}") from error
     if answer.code != OK:
         raise Malformed(f"lighter orderBookDetails: code {answer.code}: {answer.message[:200]}")
@@ -73,7 +73,7 @@ def instruments(order_book_details: bytes | str) -> list[Instrument]:
 def _instrument(raw: msgspec.Raw) -> Instrument | None:
     try:
         row = msgspec.json.decode(raw, type=_Row)
-    except (msgspec.DecodeError, msgspec.ValidationError):
+    except UNDECODABLE:
         return None
     decimals = (row.supported_price_decimals, row.supported_size_decimals)
     minimums = (row.min_base_amount, row.min_quote_amount)

@@ -21,11 +21,11 @@ from math import inf, nan
 import msgspec
 
 from core.clock import NS_PER_MS
-from core.errors import Malformed
+from core.errors import UNDECODABLE, Malformed
 from core.types import FundingKind, FundingRate
 from feeds.levels import Level, LevelBook
 from feeds.venues import _lighter_wire as wire
-from feeds.venues._lighter_wire import INVALID, Market, ask
+from feeds.venues._lighter_wire import Market, ask
 from feeds.venues.base import (
     ControlEvent,
     ControlKind,
@@ -43,6 +43,7 @@ NS_PER_US = 1000
 INTERVAL_S = 3600  # every market, on the hour
 HOUR_MS = INTERVAL_S * 1000
 PERCENT = 100
+RATE_DECIMALS = 12  # a rate is told in steps of 1e-6; what division leaves beyond is not the venue's
 STATS = "market_stats"
 ALL_STATS = "market_stats/all"
 
@@ -78,9 +79,10 @@ class _Chain:
         self.book = book
 
 
-def settled(symbol: str, rate: float, settled_ms: int, source: str) -> FundingEvent:
-    """A payment made at `settled_ms`, `rate` its fraction."""
+def settled(symbol: str, percent: float, settled_ms: int, source: str) -> FundingEvent:
+    """A payment made at `settled_ms`, `percent` of the notional, positive when longs paid."""
     next_ns = (settled_ms + HOUR_MS) * NS_PER_MS
+    rate = round(percent / PERCENT, RATE_DECIMALS)
     return FundingEvent(symbol, FundingRate(rate, INTERVAL_S, next_ns, FundingKind.SETTLED, source))
 
 
@@ -102,7 +104,7 @@ class Connection:
                 return self._book(wire.books.decode(frame))
             if topic == STATS:
                 return self._stats(frame)
-        except INVALID as error:
+        except UNDECODABLE as error:
             return self._control(frame, error)
         return self._control(frame, None)
 
@@ -121,7 +123,7 @@ class Connection:
             top = message.ticker
             bid_px, bid_qty, ask_px, ask_qty = top.b.price, top.b.size, top.a.price, top.a.size
             name = top.s
-        except INVALID:
+        except UNDECODABLE:
             poor = wire.poor_tickers.decode(frame)
             name = poor.ticker.s
             (bid_px, bid_qty), (ask_px, ask_qty) = _side(poor.ticker.b), _side(poor.ticker.a)
@@ -208,7 +210,7 @@ class Connection:
     def _stat(self, raw: msgspec.Raw, time_ms: int, sent_ns: int) -> list[FeedEvent]:
         try:
             stat = wire.stats.decode(raw)
-        except INVALID as error:
+        except UNDECODABLE as error:
             raise Malformed(f"lighter market_stats: {error}") from error
         market = self._known.markets.get(stat.market_id)
         if market is None:
@@ -221,13 +223,13 @@ class Connection:
         events: list[FeedEvent] = [MarkEvent(market.symbol, mark_px, index_px, held, volume, sent_ns)]
         if -inf < stat.current_funding_rate < inf:
             self._known.estimated.add(market.symbol)
-            rate = stat.current_funding_rate / PERCENT
+            rate = round(stat.current_funding_rate / PERCENT, RATE_DECIMALS)
             estimate = FundingRate(rate, INTERVAL_S, 0, FundingKind.ESTIMATE, "ws.market_stats")
             events.append(FundingEvent(market.symbol, estimate))
         if -inf < stat.funding_rate < inf and 0 < stat.funding_timestamp <= time_ms:  # made, not to come
             settled_ms = stat.funding_timestamp // HOUR_MS * HOUR_MS
             self._known.settled_ms[market.symbol] = settled_ms
-            events.append(settled(market.symbol, stat.funding_rate / PERCENT, settled_ms, "ws.market_stats"))
+            events.append(settled(market.symbol, stat.funding_rate, settled_ms, "ws.market_stats"))
         return events
 
     def _market(self, channel: str) -> Market:
@@ -240,7 +242,7 @@ class Connection:
         """What is not market data. A channel of ours whose body does not decode is malformed, not control."""
         try:
             envelope = wire.envelopes.decode(frame)
-        except INVALID as reason:
+        except UNDECODABLE as reason:
             raise Malformed(f"lighter: {reason}") from reason
         shown = frame[:200].decode(errors="replace")
         kind = envelope.type
@@ -271,7 +273,7 @@ def _topic(frame: bytes) -> str:
     """Of a frame whose keys stand in another order than usual; "" where it has none."""
     try:
         return wire.envelopes.decode(frame).type.partition("/")[2]
-    except INVALID as error:
+    except UNDECODABLE as error:
         raise Malformed(f"lighter: {error}") from error
 
 

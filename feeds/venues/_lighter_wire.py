@@ -140,7 +140,6 @@ all_stats = msgspec.json.Decoder(AllStats)
 stats = msgspec.json.Decoder(Stat, strict=False)
 envelopes = msgspec.json.Decoder(Envelope)
 figures = msgspec.json.Decoder(Figures, strict=False)
-INVALID = (msgspec.DecodeError, msgspec.ValidationError)
 
 
 def ask(verb: str, name: str) -> bytes:

@@ -15,11 +15,11 @@ from itertools import islice
 from math import inf
 
 from core.clock import NS_PER_MS
-from core.errors import Malformed
+from core.errors import UNDECODABLE, Malformed
 from core.specs import lighter as specs
 from core.types import FundingKind, FundingRate, Instrument
 from feeds.venues import _lighter_wire as wire
-from feeds.venues._lighter_stream import ALL_STATS, HOUR_MS, INTERVAL_S, PERCENT, Connection, Known, settled
+from feeds.venues._lighter_stream import ALL_STATS, HOUR_MS, INTERVAL_S, RATE_DECIMALS, Connection, Known, settled
 from feeds.venues._lighter_wire import Market, ask
 from feeds.venues.base import FundingEvent, MarketEvent, QuoteEvent, RestRequest, SocketPlan, Stream
 
@@ -97,7 +97,7 @@ class Decoder:
     def load_figures(self, answer: bytes, about: str = "") -> list[MarketEvent]:
         try:
             figures = wire.figures.decode(answer)
-        except wire.INVALID as error:
+        except UNDECODABLE as error:
             raise Malformed(f"lighter figures: {error}") from error
         if figures.code != specs.OK or (figures.fundings is None) == (figures.funding_rates is None):
             raise Malformed(f"lighter figures: code {figures.code}: {figures.message[:200]}")
@@ -121,7 +121,7 @@ class Decoder:
         settled_ms = last.timestamp * 1000 // HOUR_MS * HOUR_MS
         self._known.settled_ms[symbol] = settled_ms
         sign = 1 if last.direction is wire.Direction.LONG else -1
-        return [settled(symbol, sign * last.rate / PERCENT, settled_ms, "rest.fundings")]
+        return [settled(symbol, sign * last.rate, settled_ms, "rest.fundings")]
 
     def _estimates(self, rows: list[wire.Estimate]) -> list[MarketEvent]:
         """Of this venue's own rows, those of which the stream has said nothing yet: it is the newer one."""
@@ -132,6 +132,7 @@ class Decoder:
                 continue
             if not -inf < row.rate < inf:
                 raise Malformed(f"lighter funding-rates of {market.name}: {row.rate}")
-            rate = FundingRate(row.rate / EIGHT_HOURS, INTERVAL_S, 0, FundingKind.ESTIMATE, "rest.funding-rates")
+            hourly = round(row.rate / EIGHT_HOURS, RATE_DECIMALS)
+            rate = FundingRate(hourly, INTERVAL_S, 0, FundingKind.ESTIMATE, "rest.funding-rates")
             events.append(FundingEvent(market.symbol, rate))
         return events

@@ -203,9 +203,9 @@ def test_a_whole_chain_is_no_gap(stream: Stream) -> None:
     nonce = 18032383898
     for step in (1, 5, 0, 1000):
         (depth,) = stream.decode(chained(nonce, nonce + step))
-        assert isinstance(depth, DepthEvent)
         nonce += step
-    assert depth.sequence == nonce
+        assert isinstance(depth, DepthEvent)
+        assert depth.sequence == nonce
 
 
 def test_a_book_that_crosses_is_dropped(stream: Stream) -> None:
