@@ -19,12 +19,12 @@ Level = tuple[float, float]
 class Side:
     """One side: `sign` +1 for bids, -1 for asks. Levels are (px, qty), qty 0 = gone."""
 
-    __slots__ = ("_keys", "_qty", "_sign")
+    __slots__ = ("_keys", "_levels", "_sign")
 
     def __init__(self, sign: int, levels: Iterable[Level]) -> None:
         self._sign = sign
-        self._qty = {px * sign: qty for px, qty in levels if qty > 0.0}
-        self._keys = sorted(self._qty)
+        self._levels = {level[0] * sign: level for level in levels if level[1] > 0.0}
+        self._keys = sorted(self._levels)
         self._trim()
 
     def __len__(self) -> int:
@@ -36,28 +36,27 @@ class Side:
         return self._keys[-1] * self._sign if self._keys else 0.0
 
     def apply(self, levels: Iterable[Level]) -> None:
-        sign, sizes, keys = self._sign, self._qty, self._keys
-        for px, qty in levels:
-            key = px * sign
-            if qty > 0.0:
-                if key not in sizes:
+        sign, held, keys = self._sign, self._levels, self._keys
+        for level in levels:
+            key = level[0] * sign
+            if level[1] > 0.0:
+                if key not in held:
                     insort(keys, key)
-                sizes[key] = qty
-            elif key in sizes:
-                del sizes[key]
+                held[key] = level
+            elif key in held:
+                del held[key]
                 del keys[bisect_left(keys, key)]
         self._trim()
 
     def top(self, count: int) -> tuple[Level, ...]:
         """At most `count` levels, best first."""
-        sign, sizes = self._sign, self._qty
-        return tuple([(key * sign, sizes[key]) for key in self._keys[: -count - 1 : -1]])
+        return tuple(map(self._levels.__getitem__, self._keys[: -count - 1 : -1]))
 
     def _trim(self) -> None:
         surplus = len(self._keys) - MAX_LEVELS
         if surplus > 0:
             for key in self._keys[:surplus]:
-                del self._qty[key]
+                del self._levels[key]
             del self._keys[:surplus]
 
 

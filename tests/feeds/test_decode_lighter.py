@@ -134,7 +134,13 @@ def test_a_thousand_pepe_becomes_single_tokens(stream: Stream) -> None:
     (depth,) = stream.decode(snapshot)
     assert isinstance(depth, DepthEvent)
     assert depth.bids[0] == pytest.approx((3.6e-06, 2000.0))
-    stat = {"market_id": 4, "symbol": "1000PEPE", "mark_price": "0.0036", "index_price": "0.0037", "open_interest": "36"}
+    stat = {
+        "market_id": 4,
+        "symbol": "1000PEPE",
+        "mark_price": "0.0036",
+        "index_price": "0.0037",
+        "open_interest": "36",
+    }
     mark, *_ = stream.decode(edited(STATS, "market_stats", **stat))
     assert isinstance(mark, MarkEvent)
     assert mark[1:4] == pytest.approx((3.6e-06, 3.7e-06, 10_000_000.0))  # 36 USDC at 0.0000036 each

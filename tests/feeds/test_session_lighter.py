@@ -83,7 +83,13 @@ async def both_live(stage: Stage) -> None:
 
 async def test_subscribes_and_publishes(stage: Stage) -> None:
     await both_live(stage)
-    assert stage.first.asked("subscribe") == ["ticker/0", "ticker/1", "market_stats/all", "order_book/0", "order_book/1"]
+    assert stage.first.asked("subscribe") == [
+        "ticker/0",
+        "ticker/1",
+        "market_stats/all",
+        "order_book/0",
+        "order_book/1",
+    ]
     await until(lambda: stage.is_followed("BTC"))
     slot = stage.rig.slot("BTC")
     await until(lambda: isinstance(stage.rig.reader.liquidity(slot), Liquidity))
