@@ -84,6 +84,52 @@ def test_bad_content_names_file_and_key_but_no_value(
     assert CANARY[2:] not in str(caught.value)
 
 
+LIGHTER = Venue("lighter")
+SCALAR = "c0ffee5a" * 10
+LIGHTER_GOOD = f"LIGHTER_PRIVATE_KEY={SCALAR}\nLIGHTER_ACCOUNT_INDEX=123456\nLIGHTER_API_KEY_INDEX=5\n"
+
+
+def test_scalar_keys_and_indices(tmp_path: pathlib.Path, out: Lines) -> None:
+    ring = Keyring.open(secrets_file(tmp_path, LIGHTER_GOOD), [LIGHTER], out.log)
+    assert ring.secret("LIGHTER_PRIVATE_KEY").reveal() == SCALAR
+    assert (ring.address("LIGHTER_ACCOUNT_INDEX"), ring.address("LIGHTER_API_KEY_INDEX")) == ("123456", "5")
+    out.log.error("slip", raw=SCALAR)
+    assert not any(SCALAR in line for line in out.lines)
+
+
+def test_other_names_are_taken_with_a_warning(tmp_path: pathlib.Path, out: Lines) -> None:
+    text = f"API_KEY_PRIVATE_KEY=0x{SCALAR}\nACCOUNT_INDEX=123456\nAPI_KEY_INDEX=5\n"
+    ring = Keyring.open(secrets_file(tmp_path, text), [LIGHTER], out.log)
+    assert ring.address("LIGHTER_ACCOUNT_INDEX") == "123456"
+    assert sum("credential_alias" in line for line in out.lines) == 3
+
+
+def test_names_that_agree_are_one_and_names_that_disagree_are_refused(tmp_path: pathlib.Path, out: Lines) -> None:
+    agree = LIGHTER_GOOD + f"API_KEY_PRIVATE_KEY=0x{SCALAR.upper()}\nACCOUNT_INDEX=123456\n"
+    Keyring.open(secrets_file(tmp_path, agree), [LIGHTER], out.log)
+    for line in (f"API_KEY_PRIVATE_KEY={'ab' * 40}", "ACCOUNT_INDEX=7", "API_KEY_INDEX=6"):
+        with pytest.raises(ConfigError, match=r"LIGHTER_\w+ and \w+: name the same thing and disagree") as caught:
+            Keyring.open(secrets_file(tmp_path, LIGHTER_GOOD + line + "\n"), [LIGHTER], out.log)
+        assert SCALAR not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        (SCALAR, SCALAR[:64], "LIGHTER_PRIVATE_KEY: is not 80 hex"),
+        ("123456", "-1", "LIGHTER_ACCOUNT_INDEX: -1 is not an account index"),
+        ("123456", str(1 << 48), "LIGHTER_ACCOUNT_INDEX: .*below 2"),
+        ("INDEX=5", "INDEX=3", "LIGHTER_API_KEY_INDEX: 3 is not an API key index of 4 to 254"),
+        ("INDEX=5", "INDEX=255", "LIGHTER_API_KEY_INDEX: 255"),
+        ("INDEX=5", "INDEX=five", "LIGHTER_API_KEY_INDEX: five"),
+        ("LIGHTER_PRIVATE_KEY", "LIGHTER_API_KEY", "LIGHTER_API_KEY: no longer of use; Lighter signs with"),
+    ],
+)
+def test_odd_lighter_values_are_named(tmp_path: pathlib.Path, out: Lines, old: str, new: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        Keyring.open(secrets_file(tmp_path, LIGHTER_GOOD.replace(old, new)), [LIGHTER], out.log)
+
+
 def test_missing_unreadable_odd_files(tmp_path: pathlib.Path, out: Lines) -> None:
     with pytest.raises(ConfigError, match=r"no such secrets file.*\.env\.example"):
         Keyring.open(tmp_path / "none", [HL], out.log)

@@ -8,7 +8,7 @@ from typing import TypeVar
 from core.clock import NS_PER_MS
 from ops.sandbox.exchange import Exchange
 from ops.sandbox.model import AccountState
-from ops.sandbox.venues._lighter_call import Call, Row
+from ops.sandbox.venues._lighter_call import Call, Row, whole
 from ops.sandbox.venues._lighter_desk import Desk
 from ops.sandbox.venues._lighter_errors import ApiError, Code, invalid_param
 from ops.sandbox.venues._lighter_keys import ALL_KEYS, Keys
@@ -39,9 +39,9 @@ class Account:
 
     def account(self, call: Call) -> Row:
         by, value = call.text("by"), call.text("value")
-        if by not in ("index", "l1_address") or (by == "index" and not value.isdecimal()):
-            raise invalid_param("by" if by not in ("index", "l1_address") else "value")
-        account = self._keys.account(int(value)) if by == "index" else self._keys.by_l1(value)
+        if by not in ("index", "l1_address"):
+            raise invalid_param("by")
+        account = self._keys.account(call.integer("value")) if by == "index" else self._keys.by_l1(value)
         if account is None:
             raise ApiError(Code.ACCOUNT_NOT_FOUND)
         return {"code": 200, "total": 1, "accounts": [account_row(self._exchange, account, self._listing)]}
@@ -111,11 +111,12 @@ class Account:
     def orders_by_client(self, call: Call) -> Row:
         """Open ones and those of the last day, by client index: how an unknown outcome is settled."""
         address = call.own_account()
-        wanted = call.text("client_order_indexes").split(",")
-        if len(wanted) > CLIENTS_MAX or not all(text.isdecimal() and int(text) < CLIENT_LIMIT for text in wanted):
+        numbers = [whole(text) for text in call.text("client_order_indexes").split(",")]
+        wanted = [number for number in numbers if number is not None and number < CLIENT_LIMIT]
+        if len(wanted) != len(numbers) or len(wanted) > CLIENTS_MAX:
             raise invalid_param("client_order_indexes")
         oldest_ns = self._now_ns() - ORDERS_KEPT_MS * NS_PER_MS
-        found = [self._exchange.order(address, client_id=str(int(text))) for text in wanted]
+        found = [self._exchange.order(address, client_id=str(number)) for number in wanted]
         recent = [order for order in found if order is not None and (order.is_open or order.updated_ns >= oldest_ns)]
         return {"code": 200, "orders": [order_row(order, self._listing.by_name[order.name]) for order in recent]}
 

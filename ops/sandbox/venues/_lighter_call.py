@@ -9,6 +9,7 @@ from ops.sandbox.venues._lighter_errors import ApiError, Code, invalid_param
 from ops.sandbox.venues._lighter_keys import Keys
 
 Row = dict[str, Any]
+MAX_DIGITS = 19
 TOKEN_MISSING = "auth query param and Authorization header are empty"
 
 
@@ -45,6 +46,12 @@ class Call:
         value = self._params.get(name, "")
         if not value and default is not None:
             return default
-        if not value.isdecimal() or not least <= int(value) <= most:
+        number = whole(value)
+        if number is None or not least <= number <= most:
             raise invalid_param(name)
-        return int(value)
+        return number
+
+
+def whole(text: str) -> int | None:
+    """A whole number in plain digits, None for anything else."""
+    return int(text) if text.isascii() and text.isdecimal() and len(text) <= MAX_DIGITS else None

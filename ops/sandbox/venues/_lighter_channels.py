@@ -8,6 +8,7 @@ from core.clock import Clock
 from ops.sandbox.exchange import Exchange
 from ops.sandbox.model import ZERO, AccountState
 from ops.sandbox.venues._lighter_book import PublicBook
+from ops.sandbox.venues._lighter_call import whole
 from ops.sandbox.venues._lighter_listing import Listing
 from ops.sandbox.venues._lighter_public import Public
 from ops.sandbox.venues._lighter_rows import (
@@ -72,9 +73,10 @@ class Channels:
             return Channel(name, (ALL,))
         if name not in _MARKET | _ACCOUNT | PRIVATE:
             raise NoChannel(name)
-        if len(rest) != (2 if name == "account_orders" else 1) or not all(part.isdecimal() for part in rest):
+        numbers = [number for number in map(whole, rest) if number is not None]
+        if len(numbers) != len(rest) or len(rest) != (2 if name == "account_orders" else 1):
             raise NoChannel("marketId" if name in _MARKET else "accountId")
-        channel = Channel(name, tuple(int(part) for part in rest))
+        channel = Channel(name, tuple(numbers))
         of_market = name in _MARKET or name == "account_orders"
         if of_market and channel.arguments[0] not in self._listing.by_index:
             raise NoChannel("marketId")

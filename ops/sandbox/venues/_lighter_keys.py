@@ -10,6 +10,8 @@ sequencer takes it up. In between `nextNonce` still answers the old value, as th
 
 from __future__ import annotations
 
+import re
+
 from core.clock import NS_PER_S, Clock
 from ops.sandbox.ecgfp5 import KEY_BYTES, PublicKey
 from ops.sandbox.exchange import Exchange
@@ -20,6 +22,7 @@ from ops.sandbox.verify import keccak
 
 TOKEN_AHEAD_MAX_S = 8 * 3600
 ALL_KEYS = 255
+_NUMBER = re.compile(r"[0-9]{1,19}")
 _SHARES = 1 << 16
 _HEX = frozenset("0123456789abcdef")
 
@@ -67,7 +70,7 @@ class Keys:
     def token_account(self, token: str) -> int:
         """The account an auth token speaks for. Raises ApiError (401)."""
         parts = token.split(":")
-        if len(parts) != 4 or not all(part.isdecimal() for part in parts[:3]):
+        if len(parts) != 4 or not all(_NUMBER.fullmatch(part) for part in parts[:3]):
             raise ApiError(Code.AUTH)
         deadline_s, index, key_index = (int(part) for part in parts[:3])
         now_s = self._clock.wire_ns() // NS_PER_S

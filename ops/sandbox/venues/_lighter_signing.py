@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
+import orjson
 
 from ops.sandbox.ecgfp5 import Field, to_bytes
 from ops.sandbox.poseidon2 import P, hash5
@@ -44,6 +45,9 @@ class Attribute(enum.IntEnum):
     SELF_TRADE_BEHAVIOR = 6
     SELF_TRADE_EQUALITY = 7
     ORDER_VERSION = 8
+
+
+_ATTRIBUTES = {str(int(attribute)): attribute for attribute in Attribute}
 
 
 class Malformed(Exception):
@@ -97,8 +101,8 @@ def parse(number: int, info: str | Mapping[str, Any]) -> Tx:
     except ValueError:
         raise Malformed(f"tx_type {number}") from None
     try:
-        fields = msgspec.json.decode(info) if isinstance(info, str) else info
-    except msgspec.DecodeError:
+        fields = orjson.loads(info) if isinstance(info, str) else info
+    except orjson.JSONDecodeError:
         raise Malformed("tx_info") from None
     if not isinstance(fields, Mapping):
         raise Malformed("tx_info")
@@ -111,7 +115,7 @@ def parse(number: int, info: str | Mapping[str, Any]) -> Tx:
         body={name: _integer(fields, name, most) for name, most in _BODIES[kind]},
         attributes=_attributes(fields.get("L2TxAttributes")),
         signature=_signature(fields.get("Sig")),
-        info=info if isinstance(info, str) else msgspec.json.encode(fields).decode(),
+        info=info if isinstance(info, str) else orjson.dumps(fields).decode(),
     )
 
 
@@ -165,10 +169,11 @@ def _attributes(raw: object) -> dict[int, int]:
         raise Malformed("L2TxAttributes")
     found = {}
     for name, value in raw.items():
-        if not str(name).isdecimal() or int(name) not in set(Attribute) or not isinstance(value, int) or value < 0:
+        attribute = _ATTRIBUTES.get(str(name))
+        if attribute is None or not isinstance(value, int) or not 0 <= value <= _U48:
             raise Malformed("L2TxAttributes")
-        if value or int(name) == Attribute.CANCEL_ALL_MARKET:
-            found[int(name)] = value
+        if value or attribute is Attribute.CANCEL_ALL_MARKET:
+            found[int(attribute)] = value
     if len(found) > MAX_ATTRIBUTES:
         raise Malformed("L2TxAttributes")
     return found

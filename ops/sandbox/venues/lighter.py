@@ -13,11 +13,12 @@ from typing import Any
 
 import orjson
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from ops.sandbox.model import Listener
 from ops.sandbox.venues import _lighter_listing as listing
 from ops.sandbox.venues._lighter_account import Account
-from ops.sandbox.venues._lighter_call import Call, Row
+from ops.sandbox.venues._lighter_call import Call, Row, whole
 from ops.sandbox.venues._lighter_desk import BATCH_MAX_REST, Desk, Known
 from ops.sandbox.venues._lighter_errors import ApiError, invalid_param
 from ops.sandbox.venues._lighter_faults import Dialect
@@ -126,7 +127,11 @@ class SandboxVenue:
         self, request: web.Request, kinds: str, infos: str, read: Callable[[str, str], list[tuple[int, str]]]
     ) -> web.Response:
         """Both form encodings are taken."""
-        form = await request.post()
+        try:
+            form = await request.post()
+        except (ValueError, LookupError, HttpProcessingError):  # no such encoding, or not what it says
+            error = invalid_param(infos)
+            return _json(error.status, error.body())
         texts = [str(form.get(name, "")) for name in (kinds, infos)]
         try:
             if not all(texts):
@@ -158,9 +163,10 @@ class SandboxVenue:
 
 
 def _single(kind: str, info: str) -> list[tuple[int, str]]:
-    if not kind.isdecimal():
+    number = whole(kind)
+    if number is None:
         raise invalid_param("tx_type")
-    return [(int(kind), info)]
+    return [(number, info)]
 
 
 def _batch(kinds: str, infos: str) -> list[tuple[int, str]]:

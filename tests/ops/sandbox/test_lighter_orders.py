@@ -313,7 +313,7 @@ async def test_leverage_in_fractions() -> None:
         await world.do(20, world.leverage(ETH, 1000, mode=1))
         for _ in range(35):
             await world.accept(20, world.leverage(BTC, 2000))
-        status, body = 200, {}
+        status, body = 200, {"code": 200}
         for _ in range(6):
             status, body = await world.send(20, world.leverage(BTC, 2000))
             if status != 200:

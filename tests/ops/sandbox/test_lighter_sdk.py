@@ -19,11 +19,12 @@ from tests.ops.sandbox.process import SandboxProcess
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
-    import lighter
+    import lighter as sdk
     from lighter.nonce_manager import NonceManagerType
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
+lighter: Any = sdk  # half of it is untyped
 ETH, BTC, KPEPE = 0, 1, 4
 CHAIN = 300
 KEY = 7
@@ -74,7 +75,7 @@ class Trader:
 
     async def position(self, market: int) -> float:
         account = (await self.accounts.account(by="index", value=str(self.account))).accounts[0]
-        rows = {row.market_id: float(row.position) * row.sign for row in account.positions}
+        rows: dict[int, float] = {row.market_id: float(row.position) * row.sign for row in account.positions}
         return rows.get(market, 0.0)
 
 
