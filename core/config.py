@@ -57,6 +57,12 @@ class Loaded(msgspec.Struct, frozen=True):
         return Path(self.config.run.shm_dir) / f"tandem-{self.config.run.name}"
 
     @property
+    def recordings_dir(self) -> Path:
+        """Where feeds and the recorder write."""
+        named = self.config.recorder.directory
+        return self.resolve(named) if named else self.state_dir / "recordings"
+
+    @property
     def executor_socket(self) -> Path:
         return self.run_dir / "executor.sock"
 
@@ -130,8 +136,13 @@ def _check(file: Path, config: Config) -> None:
         raise ConfigError(f"{file}: run.time_scale: only the sandbox environment may scale its calendar; set 1.0")
     if run.environment is Environment.SANDBOX:
         _check_sandbox(file, config)
-    elif config.strategies.scalp.min_profit_bps < 0:
-        raise ConfigError(f"{file}: strategies.scalp.min_profit_bps: below 0 loses by intent; only the sandbox may")
+    else:
+        for key, value in (
+            ("strategies.scalp.min_profit_bps", config.strategies.scalp.min_profit_bps),
+            ("risk.min_edge_bps", config.risk.min_edge_bps),
+        ):
+            if value < 0:
+                raise ConfigError(f"{file}: {key}: below 0 loses by intent; only the sandbox may; set 0 or more")
     for name in config.strategies.scalp.venues:
         if name not in config.venues or not config.venues[name].enabled:
             raise ConfigError(f"{file}: strategies.scalp.venues: {name!r} is not an enabled venue of this file")

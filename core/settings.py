@@ -138,6 +138,7 @@ class RiskConfig(Section, frozen=True, kw_only=True):
     move_to_liq_close_pct: Positive = 4.0
     margin_used_warn: Fraction = 0.40
     margin_used_last: Fraction = 0.80
+    min_edge_bps: Annotated[float, Meta(ge=-100.0, le=100.0)] = 0.0  # left after all costs; below 0: study, sandbox only
     parity: dict[str, Positive] = {}  # assumed USD value of each quote currency until a venue tells it
 
 
@@ -166,6 +167,17 @@ class ScalpConfig(Section, frozen=True, kw_only=True):
 
 class StrategiesConfig(Section, frozen=True, kw_only=True):
     scalp: ScalpConfig
+
+
+class RecorderConfig(Section, frozen=True, kw_only=True):
+    """What `tandem record` writes: raw frames by each feed, books' rings and decisions by the recorder process."""
+
+    autostart: bool = False  # recording from the recorder's start on, without being asked
+    directory: str = ""  # "" = recordings in the state directory
+    max_file_mib: Annotated[float, Meta(ge=0.01, le=1024.0)] = 64.0  # compressed
+    max_total_mib: Annotated[float, Meta(ge=0.1)] = 2048.0  # of each writer's files; the oldest go first
+    queue_records: Annotated[int, Meta(ge=16, le=1 << 20)] = 8192  # between a feed and its writing thread
+    queue_mib: Annotated[float, Meta(gt=0.0, le=1024.0)] = 32.0
 
 
 class ExporterConfig(Section, frozen=True, kw_only=True):
@@ -204,4 +216,5 @@ class Config(Section, frozen=True, kw_only=True):
     risk: RiskConfig
     strategies: StrategiesConfig
     exporter: ExporterConfig = ExporterConfig()
+    recorder: RecorderConfig = RecorderConfig()
     sandbox: SandboxConfig | None = None

@@ -253,11 +253,12 @@ def _books(ctx: OpenContext, risk: RiskConfig) -> Denied | None:
             detail=f"{ctx.symbol}: canonical prices of both venues disagree; check the multipliers",
             numbers={"price_ratio": ratio, "tolerance_ratio": MULTIPLIER_TOLERANCE},
         )
-    return _edge_stands(ctx, long, short)
+    return _edge_stands(ctx, long, short, risk.min_edge_bps)
 
 
-def _edge_stands(ctx: OpenContext, long: Quote, short: Quote) -> Denied | None:
+def _edge_stands(ctx: OpenContext, long: Quote, short: Quote, min_edge_bps: float) -> Denied | None:
     """At the limit prices the pair must still pay four fees and the spreads of its exit; both limits must be in reach.
+    `min_edge_bps` is what must remain, 0 everywhere but where a losing market is studied in the sandbox.
 
     The spreads of the entry are inside the limits already, and so is the slippage: a limit is the worst price there is."""
     long_px, short_px = _canonical_limit(ctx.long), _canonical_limit(ctx.short)
@@ -278,7 +279,7 @@ def _edge_stands(ctx: OpenContext, long: Quote, short: Quote) -> Denied | None:
     dev = edge_at_limits_bps(short_px, long_px, mid, ctx.offset_bps)
     fees = 2 * (ctx.long.taker_fee + ctx.short.taker_fee) / BPS
     exit_spreads = ((long.ask_px - long.bid_px) + (short.ask_px - short.bid_px)) / 2 / mid / BPS
-    if dev - fees - exit_spreads > 0:
+    if dev - fees - exit_spreads > min_edge_bps:
         return None
     return Denied(
         reason=DenyReason.EDGE_GONE,

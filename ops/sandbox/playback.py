@@ -2,10 +2,11 @@
 
 While a recording plays, the walk stands still. A tracked symbol follows its rows at `speed` times the recorded pace, on
 every venue that has a track for it; on the others it has no book, since an invented price beside a recorded one would be
-an edge that nobody ever saw. All other symbols stand at their fair price without any basis.
+an edge that nobody ever saw. All other symbols stand at their fair price without any basis; only their sizes flicker.
 
-A venue sends its best bid and offer when they change and its context channels by the clock; so do these: books that did
-not move are told again ten times a second with the present time, which proves them to a reader without a new quote.
+A venue sends best bids and offers when they change and its context channels by the clock, and so do these. Books that did
+not move are told again ten times a second with the present time; the other symbols' flicker keeps the sockets as busy as
+a venue's are. That is what proves a quote that stands through a silent second (RULES 2), without any new quote of it.
 
 What a taker gets is judged in matching.py. The order's delay is the venue's own, in real time: at speed N it is N times
 as long in recorded time, and the strategy's seconds hold N recorded ones. At speed 1 nothing is bent.
@@ -34,7 +35,8 @@ from ops.sandbox.matching import Touch
 from ops.sandbox.model import ZERO, Contract, Sample
 
 STAND_NS = 100 * NS_PER_MS
-AGAIN_NS = NS_PER_S  # how often a still book's sizes are given again
+AGAIN_NS = NS_PER_S  # how often the sizes of the last quotes are given again
+FLICKER_USD = (3_000.0, 3_100.0)
 MAX_AGE_NS = 3 * NS_PER_S  # an edge between quotes older than this is not counted
 MAX_ROWS_PER_TURN = 2000
 EMPTY = Touch(ZERO, ZERO, ZERO, ZERO)
@@ -157,7 +159,7 @@ class Playback:
             for a, b in combinations(self._tapes, 2)
             if a.track.symbol == b.track.symbol
         }
-        self._stand_ns = self._again_ns = 0
+        self._stand_ns = self._again_ns = self._turn = 0
         self._recorded_ns = self._first_ns
         self._began_ns = self._began_wire_ns = 0
 
@@ -170,6 +172,8 @@ class Playback:
         self._began_ns = self._clock.mono_ns()
         self._began_wire_ns = self._clock.wire_ns()
         self._empty_untracked()
+        for _ in self._others:
+            self._still_one()
         self.advance()
 
     def advance(self) -> None:
@@ -185,11 +189,13 @@ class Playback:
             tape.turn()
         if self.state is State.PLAYING:
             self._sample_until(min(due_ns, min(map(_next_ns, self._tapes)) - 1))
-        if now_ns >= self._again_ns:
+        if now_ns >= self._again_ns and self.state is State.ENDED:
             self._again_ns = now_ns + AGAIN_NS
-            self._still_others()
+            for tape in self._tapes:
+                tape.show()
         if now_ns >= self._stand_ns:
             self._stand_ns = now_ns + STAND_NS
+            self._still_one()
             for exchange in self._exchanges.values():
                 exchange.stand()
 
@@ -227,14 +233,16 @@ class Playback:
             self._sampled_ns = at_ns
             at_ns += NS_PER_S
 
-    def _still_others(self) -> None:
-        for symbol in self._others:
-            sample = self._market.still(symbol)
-            for exchange in self._exchanges.values():
-                exchange.apply(symbol, sample)
-        if self.state is State.ENDED:
-            for tape in self._tapes:
-                tape.show()
+    def _still_one(self) -> None:
+        """The next of the other symbols, at the price it has; its sizes flicker, as sizes do."""
+        if not self._others:
+            return
+        self._turn += 1
+        symbol = self._others[self._turn % len(self._others)]
+        usd = FLICKER_USD[self._turn // len(self._others) % 2]
+        sample = msgspec.structs.replace(self._market.still(symbol), bid_usd=usd, ask_usd=usd)
+        for exchange in self._exchanges.values():
+            exchange.apply(symbol, sample)
 
     def _empty_untracked(self) -> None:
         tracked = {(tape.exchange.name, tape.track.symbol) for tape in self._tapes}

@@ -1,0 +1,119 @@
+"""A recorded market through the whole system: real protocols, real feeds, the real strategy and executor.
+
+At the recorded pace, so that a second is a second for everybody: quotes are fresh by the live rule, offsets sample once a
+second, and the venues' order delays are what they are. The whole recorded day is judged by tests/strategies/test_replay.py.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.e2e.system import ROOT, System
+
+SYNTHETIC = ROOT / "tests" / "fixtures" / "recordings" / "synthetic-two-venue"
+REAL = ROOT.parent / "shared" / "data" / "quotes" / "three-venue-1s-bbo"
+STUDY = "spread_entry_bps = 3.0\nmin_profit_bps = -20.0\nmax_hold_s = 12.0\ncooldown_s = 2.0\n"
+
+
+class Recorded(System):
+    """A system that starts on a recording; `study` lowers scalp's thresholds until it loses."""
+
+    def __init__(self, recording: Path, *, study: bool, without: str = "") -> None:
+        """`without` a venue: a recording of two needs no third."""
+        self._without = without
+        self._study = study
+        self._recording = recording
+        super().__init__()
+
+    def _lay_out(self, replace: dict[str, str]) -> None:
+        super()._lay_out(replace)
+        config, programs = self.root / "config" / "sandbox.toml", self.root / "supervisord.conf"
+        text = config.read_text()
+        if self._study:
+            text = text.replace("[exporter]", STUDY + "\n[exporter]").replace("[risk]\n", "[risk]\nmin_edge_bps = -20.0\n")
+        if self._without:
+            text = drop(drop(text, f"[venues.{self._without}]"), f"[sandbox.venues.{self._without}]")
+            program = f"feed-{self._without}"
+            programs.write_text(drop(programs.read_text(), f"[program:{program}]").replace(f",{program}", ""))
+        config.write_text(text)
+        for room in ("core", "bookshm", "risk", "feeds", "strategies", "executor", "ops"):
+            (self.root / room).symlink_to(
+                ROOT / room
+            )  # this checkout, whichever one the environment was installed from
+
+    def play(self) -> None:
+        """From the first moment on, as `make run MARKET=PATH` does it, without waiting for the end."""
+        self.loaded.state_dir.mkdir(parents=True, exist_ok=True)
+        order = {"path": str(self._recording), "offset_window_s": 15.0, "offset_min_samples": 10}
+        (self.loaded.state_dir / "market_at_start.json").write_text(json.dumps(order))
+        self.up()
+
+    def report(self) -> Any:
+        return self.json("sandbox", "market", "report")
+
+
+def drop(text: str, header: str) -> str:
+    """`text` without one table and its keys."""
+    return re.sub(rf"(?ms)^{re.escape(header)}\n.*?(?=^\[|\Z)", "", text)
+
+
+def net(report: Any) -> Decimal:
+    return sum((Decimal(row["price_usd"]) - Decimal(row["fees_usd"]) for row in report["market"]["venues"]), Decimal(0))
+
+
+def test_three_bps_trade_the_synthetic_recording_at_a_loss() -> None:
+    with Recorded(SYNTHETIC, study=True, without="lighter") as system:
+        system.play()
+
+        def closed() -> bool:
+            page = system.page()
+            return page is not None and page.pairs_closed >= 2
+
+        system.until("two pairs opened and closed", closed, 120.0)
+        print(system.cli("sandbox", "market", "report").stdout)
+        report = system.report()
+        assert report["market"]["state"] == "playing"
+        assert {row["symbol"] for row in report["pairs"]} == {"BTC"}, "nothing else moves"
+        done = [row for row in report["pairs"] if row["status"] == "closed"]
+        assert done
+        assert all(Decimal(row["net_usd"]) < 0 for row in done)
+        assert all(
+            Decimal(row["net_usd"])
+            == Decimal(row["price_usd"]) + Decimal(row["funding_usd"]) - Decimal(row["fees_usd"])
+            or abs(
+                Decimal(row["net_usd"])
+                - Decimal(row["price_usd"])
+                - Decimal(row["funding_usd"])
+                + Decimal(row["fees_usd"])
+            )
+            <= Decimal("0.02")
+            for row in done
+        )
+        assert net(report) < 0
+        assert system.cli("flatten", "--force", check=False).returncode == 0, "a recorded market can be left"
+        assert system.venue_positions() == {}
+
+
+@pytest.mark.parametrize("recording", [SYNTHETIC, REAL], ids=["synthetic", "recorded-day"])
+def test_default_thresholds_do_not_trade_a_recording(recording: Path) -> None:
+    if not recording.exists():
+        pytest.skip(f"no recording at {recording}: the recorded day was NOT played")
+    with Recorded(recording, study=False, without="lighter" if recording == SYNTHETIC else "") as system:
+        system.play()
+        played = lambda: system.report()["market"]["played_s"] >= 40  # noqa: E731
+        system.until("forty recorded seconds", played, 90.0)
+        fresh = [row for row in system.json("status")["quotes"] if row["symbol"] == "BTC"]
+        assert {row["venue"] for row in fresh} >= {"hyperliquid", "aster"}
+        rows = system.json("why", "BTC", "-n", "500")
+        assert any(row["reason"] == "dev_below_entry" for row in rows), "quotes and offset were good enough to decide"
+        report = system.report()
+        print(system.cli("sandbox", "market", "report").stdout)
+        assert sum(row["fills"] for row in report["market"]["venues"]) == 0
+        assert report["pairs"] == []
+        assert not [row for row in rows if row["action"] == "open"]
