@@ -3,6 +3,13 @@
 Transactions are signed for the testnet (chain id 300). What happens to one after its acceptance is told by the private
 channels only; see _lighter_desk.py. Not simulated: spot trading, trigger, TWAP and grouped orders, sub-accounts, pools,
 transfers, integrators, read-only tokens, volume quota, and candles.
+
+Where the page is unsure, this venue decides, and nobody should rely on it elsewhere: an unmatched limit IOC ends as
+canceled-not-enough-liquidity and a market order as canceled-too-much-slippage, partly filled or not; a client index is
+never free again; a batch is taken whole or not at all; position frames carry only what changed; a limit price more than
+a tenth through the mark fails without an order, as does a reduce-only order without a position; a transaction past its
+`ExpiredAt` is refused with 21711; `change` of positionFunding is signed as the collateral moves, `rate` is percent.
+Fees are those of the Standard tier whatever the tier; the tier rules request budgets and the makers' delay.
 """
 
 from __future__ import annotations
