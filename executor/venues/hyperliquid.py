@@ -378,7 +378,7 @@ class Gateway:
     async def _measure(self) -> None:
         """Keep the clock offset current; a venue that does not answer is reconciliation's to report."""
         while True:
-            await asyncio.sleep(MEASURE_S)
+            await self._skew.look_due(MEASURE_S)
             try:
                 await self._reads.measure_clock()
             except VenueError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable
 from decimal import Decimal
@@ -359,3 +360,26 @@ def test_skew_is_the_median_of_exact_samples_and_dates_only_stand_in() -> None:
         skew.note(1000 + late_ns, 1000, 1000)
     assert skew.offset_ns == 20
     assert skew.refusal == ""
+
+
+async def test_a_clock_that_steps_is_followed_after_two_samples_and_a_date_asks_for_them() -> None:
+    skew = ClockSkew(NS_PER_S)
+    for _ in range(5):
+        skew.note(1000, 1000, 1000)
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(skew.look_due(30.0), 0.06)
+    skew.note_date(60 * NS_PER_S, 60 * NS_PER_S)  # agrees
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(skew.look_due(30.0), 0.06)
+    skew.note_date(106 * NS_PER_S, 100 * NS_PER_S)
+    assert (skew.offset_ns, skew.refusal) == (0, ""), "a Date alone decides nothing"
+    await asyncio.wait_for(skew.look_due(30.0), 1.0)
+    skew.note_date(107 * NS_PER_S, 101 * NS_PER_S)  # and asks once in a while only
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(skew.look_due(30.0), 0.06)
+    skew.note(106 * NS_PER_S, 100 * NS_PER_S, 100 * NS_PER_S)
+    assert skew.refusal == "", "one odd answer is no step"
+    await asyncio.wait_for(skew.look_due(30.0), 1.0)
+    skew.note(107 * NS_PER_S + 5, 101 * NS_PER_S, 101 * NS_PER_S)
+    assert skew.offset_ns == pytest.approx(6 * NS_PER_S, abs=10)
+    assert "6000 ms" in skew.refusal
