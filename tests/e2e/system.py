@@ -36,10 +36,12 @@ PROGRAMS = {
     "sandbox": "sandbox",
     "feed-hyperliquid": "feeds:feed-hyperliquid",
     "feed-aster": "feeds:feed-aster",
+    "feed-lighter": "feeds:feed-lighter",
     "executor": "executor",
     "strategy-scalp": "strategies:strategy-scalp",
     "exporter": "exporter",
 }
+PORTS = {"control": "18100", "hyperliquid": "18101", "aster": "18102", "lighter": "18103", "exporter": "9108"}
 HELD = frozenset({PairStatus.OPEN})
 
 
@@ -52,7 +54,7 @@ class System:
     def __init__(self, changes: dict[str, dict[str, str]] | None = None) -> None:
         self.root = Path(tempfile.mkdtemp(prefix="tandem-e2e-"))
         self.name = f"t{os.getpid()}-{secrets.token_hex(3)}"
-        self.ports = dict(zip(("control", "hyperliquid", "aster", "exporter"), free_ports(4), strict=True))
+        self.ports = dict(zip(PORTS, free_ports(len(PORTS)), strict=True))
         self._lay_out(changes or {})
         self.loaded: Loaded = load(self.root / "config" / "sandbox.toml")
         self.clock = SystemClock()
@@ -192,8 +194,8 @@ class System:
         (self.root / ".venv").symlink_to(Path(sys.prefix))
         path = self.root / "config" / "sandbox.toml"
         text = path.read_text()
-        for old, new in (("18101", "hyperliquid"), ("18102", "aster"), ("18100", "control"), ("9108", "exporter")):
-            text = text.replace(old, str(self.ports[new]))
+        for name, shipped in PORTS.items():
+            text = text.replace(shipped, str(self.ports[name]))
         text = text.replace('name = "sandbox"', f'name = "{self.name}"')
         for table, keys in changes.items():
             text = set_keys(text, table, keys)
