@@ -29,6 +29,7 @@ from core.types import Venue
 from feeds.meters import Meters
 from feeds.pace import Pace
 from feeds.publisher import Publisher
+from feeds.recorder import Recorder
 from feeds.session import Session, Wiring
 from feeds.venues.base import FeedDecoder
 from feeds.wire import PublicReads, client
@@ -64,12 +65,16 @@ class Feed:
         self._publisher = Publisher(
             book, self._settings, clock, self._meters, log, _call_soon, decoder.funding_on_whole_intervals
         )
+        self._recorder = Recorder(
+            loaded.recordings_dir, venue, book.epoch, loaded.config.recorder, clock, self._meters, log
+        )
         self._sessions: list[Session] = []
         self._session_tasks: list[asyncio.Task[NoReturn]] = []
         self._silent: frozenset[str] = frozenset()
         self._has_catalogue = False
 
     async def run(self, stop: asyncio.Event) -> None:
+        self._recorder.look()
         async with client() as http:
             budget = self._venue.requests_per_min * READ_SHARE
             reads = PublicReads(http, self._venue.rest_url, Pace(budget, budget / 60.0, self._clock))
@@ -83,6 +88,7 @@ class Feed:
                 settings=self._settings,
                 pace=Pace(decoder.client_burst, decoder.client_frames_per_s, self._clock),
                 meters=self._meters,
+                recorder=self._recorder,
                 clock=self._clock,
                 rng=self._rng,
                 log=self._log,
@@ -100,6 +106,7 @@ class Feed:
                     task.cancel()
                 await asyncio.gather(*tasks, return_exceptions=True)
                 self._publisher.down("feed stopped")
+                self._recorder.stop()
                 self._book.close()
                 self._page.close()
                 self._log.info("feed_stopped")
@@ -150,6 +157,7 @@ class Feed:
         if publisher.last_market_ns:
             wire_ns = self._clock.wire_ns() - (now_ns - publisher.last_market_ns)
             self._meters.last_message_s.set(wire_ns / NS_PER_S)
+        self._recorder.look()
         silent = frozenset(publisher.silent_symbols(now_ns, int(SILENT_SYMBOL_S * NS_PER_S)))
         if silent - self._silent:  # a venue may acknowledge a stream that never ticks
             self._log.warning("symbols_silent", symbols=sorted(silent), for_s=SILENT_SYMBOL_S)
@@ -184,6 +192,7 @@ class Feed:
             self._meters.rest_reads.add()
         wanted = self._settings.symbols
         rows = decoder.load_catalogue(answers, wanted)
+        self._recorder.catalogue(answers, wanted)
         left_out = self._publisher.install(rows)
         listed = {row.symbol for row in rows if not row.delisted}
         if left_out:
@@ -213,6 +222,7 @@ class Feed:
             session = self._sessions.pop()
             self._session_tasks.pop().cancel()
             self._publisher.assign(session.index, ())
+            self._recorder.dropped_socket(session.index)
             self._publisher.socket_down(session.index, "no longer needed")
 
     async def _figures(self, reads: PublicReads) -> NoReturn:
@@ -231,7 +241,8 @@ class Feed:
         """One round; an answer that fails leaves the figure it had, a refusal for the rate ends the round."""
         for request in self._decoder.figures_requests(self._clock.calendar_ns()):
             try:
-                events = self._decoder.load_figures(await reads.read(request), request.about)
+                answer = await reads.read(request)
+                events = self._decoder.load_figures(answer, request.about)
             except RateLimited as error:
                 self._meters.rest_errors.add()
                 self._log.warning("figures_rate_limited", detail=str(error), wait_s=error.retry_after_s)
@@ -243,6 +254,7 @@ class Feed:
             else:
                 self._meters.rest_reads.add()
                 self._publisher.figures(events, self._clock.mono_ns())
+                self._recorder.figures(answer, request.about)
 
 
 def _call_soon(ring: Callable[[], None]) -> None:

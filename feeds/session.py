@@ -26,6 +26,7 @@ from core.settings import FeedsConfig
 from feeds.meters import Meters
 from feeds.pace import Pace
 from feeds.publisher import Publisher
+from feeds.recorder import Recorder
 from feeds.venues.base import ControlEvent, ControlKind, FeedDecoder, FeedEvent, GapEvent, SocketPlan, Stream
 from feeds.wire import PublicReads, Socket
 
@@ -51,6 +52,7 @@ class Wiring(NamedTuple):
     settings: FeedsConfig
     pace: Pace
     meters: Meters
+    recorder: Recorder
     clock: Clock
     rng: random.Random
     log: Log
@@ -63,6 +65,7 @@ class _Connection:
         self, socket: Socket, stream: Stream, now_ns: int, on_frame: Callable[[_Connection, bytes], None]
     ) -> None:
         self.socket = socket
+        self.number = 0  # by which a recording knows its frames
         self.stream = stream
         self.opened_ns = now_ns
         self.is_fed = False  # has brought market data
@@ -94,6 +97,7 @@ class Session:
         self._is_due = False  # the plan changed under an open connection
         self._wiring = wiring
         self._take = wiring.publisher.take
+        self._recorder = wiring.recorder
         self._mono_ns = wiring.clock.mono_ns
         self._retry_rotation_ns = 0
         self.state = "new"
@@ -107,12 +111,12 @@ class Session:
         if plan != self._plan:
             self._plan = plan
             self._is_due = True
-            self._wiring.publisher.assign(self.index, plan.symbols)
+            self._assign(plan)
 
     async def run(self) -> NoReturn:
         """Until cancelled. Everything a venue can do wrong ends in another attempt; ConfigError goes up."""
         wiring = self._wiring
-        wiring.publisher.assign(self.index, self._plan.symbols)
+        self._assign(self._plan)
         failures = 0
         while True:
             started_ns = self._mono_ns()
@@ -123,6 +127,7 @@ class Session:
                 reason = str(error)
                 wait_s = error.retry_after_s if isinstance(error, RateLimited) else 0.0
             wiring.publisher.socket_down(self.index, reason)
+            wiring.recorder.down(self.index, reason)
             if self._mono_ns() - started_ns > wiring.settings.backoff_max_s * NS_PER_S:
                 failures = 0
             delay_s = max(wait_s, self._backoff_s(failures))
@@ -131,6 +136,14 @@ class Session:
             wiring.log.warning("stream_lost", socket=self.index, reason=reason, retry_in_s=round(delay_s, 3))
             await asyncio.sleep(delay_s)
             wiring.meters.reconnects.add()
+
+    def _assign(self, plan: SocketPlan) -> None:
+        self._wiring.publisher.assign(self.index, plan.symbols)
+        self._wiring.recorder.assign(self.index, plan)
+
+    async def _close(self, connection: _Connection) -> None:
+        await connection.close()
+        self._wiring.recorder.closed(self.index, connection.number)
 
     def _backoff_s(self, failures: int) -> float:
         settings = self._wiring.settings
@@ -146,7 +159,7 @@ class Session:
                 if self._must_rotate(connection):
                     connection = await self._rotate(connection)
         finally:
-            await connection.close()
+            await self._close(connection)
 
     async def _open(self) -> _Connection:
         """A connection that pumps, with every subscription of the plan sent."""
@@ -156,6 +169,7 @@ class Session:
         plan = self._plan
         socket = await Socket.open(wiring.http, wiring.url)
         connection = _Connection(socket, wiring.decoder.stream(plan), self._mono_ns(), self._on_frame)
+        connection.number = wiring.recorder.opened(self.index, plan)
         wiring.meters.connects.add()
         wiring.log.info("stream_open", socket=self.index, symbols=len(plan.symbols), frames=len(plan.frames))
         is_subscribed = False
@@ -166,7 +180,7 @@ class Session:
         finally:
             if not is_subscribed:
                 self._show_sent(connection)
-                await connection.close()
+                await self._close(connection)
         connection.market_ns = connection.asked_ns = self._mono_ns()  # silence counts from the last request
         connection.seed = asyncio.create_task(self._seed())
         self.state = "live"
@@ -182,17 +196,22 @@ class Session:
         wiring = self._wiring
         for request in wiring.decoder.seed_requests():
             try:
-                quotes = wiring.decoder.load_seed(await wiring.reads.read(request))
+                answer = await wiring.reads.read(request)
+                quotes = wiring.decoder.load_seed(answer)
             except VenueError as error:
                 wiring.meters.rest_errors.add()
                 wiring.log.warning("seed_failed", socket=self.index, detail=str(error))
             else:
-                wiring.publisher.seed(quotes, self._mono_ns())
+                now_ns = self._mono_ns()
+                wiring.publisher.seed(quotes, now_ns)
+                wiring.recorder.seed(self.index, answer, now_ns)
 
     def _on_frame(self, connection: _Connection, frame: bytes) -> None:
         now_ns = self._mono_ns()
         meters = self._wiring.meters
         meters.frames.add()
+        if self._recorder.is_on:
+            self._recorder.frame(self.index, connection.number, now_ns, frame)
         try:
             events = connection.stream.decode(frame)
         except Malformed as error:
@@ -291,11 +310,12 @@ class Session:
         if new.pump.done() or not new.is_fed:
             self._is_due = True
             wiring.log.warning("rotation_failed", socket=self.index, detail="the new connection brought no market data")
-            await new.close()
+            await self._close(new)
             return old
         if old.pump.done():  # lost before the overlap was over: nobody saw what changed between the two
             wiring.publisher.socket_down(self.index, "lost while rotating")
+            wiring.recorder.down(self.index, "lost while rotating")
         wiring.meters.rotations.add()
         wiring.log.info("stream_rotated", socket=self.index)
-        await old.close()
+        await self._close(old)
         return new

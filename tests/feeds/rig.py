@@ -11,10 +11,11 @@ from bookshm.counters import CountersReader, CountersWriter
 from bookshm.run import RunDir
 from core.clock import Clock
 from core.log import Log
-from core.settings import FeedsConfig
+from core.settings import FeedsConfig, RecorderConfig
 from core.types import Instrument, Quote, Venue
 from feeds.meters import SERIES, Meters
 from feeds.publisher import Publisher
+from feeds.recorder import Recorder
 
 VENUE = Venue("hyperliquid")
 SETTINGS = FeedsConfig(symbols=(), backoff_initial_s=0.05, backoff_max_s=0.2, silence_reconnect_s=0.6)
@@ -45,6 +46,10 @@ class Rig:
         self.publisher = Publisher(
             self.book, settings, clock, self.meters, self.log, self.bells.append, whole_intervals
         )
+        self.recordings = (
+            path.parent / f"{path.name}-recordings"
+        )  # nothing is recorded until a test throws the switch there
+        self.recorder = Recorder(self.recordings, venue, 1, RecorderConfig(), clock, self.meters, self.log)
         self.left_out = self.publisher.install([instrument(symbol) for symbol in symbols])
         self.publisher.assign(0, symbols)
         self.reader = BookReader(self.run, venue, clock, 500_000_000, 3_000_000_000)

@@ -70,6 +70,7 @@ def make_session(rig: Rig, url: str, http: object, decoder: Decoder) -> tuple[Wi
         settings=SETTINGS,
         pace=Pace(100, 1000, rig.clock),
         meters=rig.meters,
+        recorder=rig.recorder,
         clock=rig.clock,
         rng=random.Random(7),
         log=rig.log,

@@ -67,7 +67,8 @@ async def stage(make_rig: MakeRig, double: LighterDouble) -> AsyncIterator[Stage
         wiring = Wiring(
             decoder=decoder, publisher=rig.publisher, http=http,
             reads=PublicReads(http, "http://127.0.0.1:9", Pace(10, 10, rig.clock)), url=double.url, settings=SETTINGS,
-            pace=Pace(100, 1000, rig.clock), meters=rig.meters, clock=rig.clock, rng=random.Random(7), log=rig.log,
+            pace=Pace(100, 1000, rig.clock), meters=rig.meters, recorder=rig.recorder,
+            clock=rig.clock, rng=random.Random(7), log=rig.log,
         )  # fmt: skip
         session = Session(0, decoder.sockets()[0], wiring)
         task = asyncio.create_task(session.run())
