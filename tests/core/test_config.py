@@ -37,6 +37,19 @@ def test_the_shipped_environments_are_valid(name: str) -> None:
     assert set(loaded.config.venues) == set(SPEC)
 
 
+def test_the_third_venues_own_settings(tmp_path: Path) -> None:
+    lighter = load_sandbox().config.venues["lighter"]
+    assert (lighter.nonce_mode.value, lighter.requests_per_min, lighter.auth_ttl_s) == ("skip", 60, 600.0)
+    for old, new, word in (
+        ('nonce_mode = "skip"', 'nonce_mode = "guess"', "nonce_mode"),
+        ("auth_ttl_s = 600.0", "auth_ttl_s = 30000.0", "auth_ttl_s"),
+        ("verify_retries = 3", "verify_retries = -1", "verify_retries"),
+        ("verify_ratio = 1.0", "verify_ratio = 1.5", "verify_ratio"),
+    ):
+        with pytest.raises(ConfigError, match=word):
+            load(changed(tmp_path, old, new))
+
+
 def test_origin_says_preset_file_or_default() -> None:
     origin = load_sandbox().origin
     assert origin["strategies.scalp.cooldown_s"] == "preset seed"

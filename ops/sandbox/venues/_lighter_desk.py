@@ -78,6 +78,8 @@ class Desk:
             raise invalid_param("tx_infos")
         if len(txs) > most:
             raise ApiError(Code.BATCH_TOO_LONG)
+        if self._keys.account(txs[0].account) is None:
+            raise ApiError(Code.ACCOUNT_NOT_FOUND)  # before the budget: it is kept per account
         endpoint = "sendTx" if len(txs) == 1 else "sendTxBatch"
         self._limits.charge(str(txs[0].account), endpoint, self._clock.mono_ns())
         lane = signer(txs[0].account, txs[0].key)

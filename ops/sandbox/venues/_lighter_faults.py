@@ -10,8 +10,9 @@ from ops.sandbox.fault_kinds import Reply, Traffic
 from ops.sandbox.venues._lighter_errors import ApiError, Code
 
 _PUBLIC = frozenset(
-    {"", "orderBooks", "orderBookDetails", "orderBookOrders", "recentTrades", "exchangeStats", "funding-rates", "fundings"}
-)
+    {"", "assetDetails", "orderBooks", "orderBookDetails", "orderBookOrders", "recentTrades", "exchangeStats",
+     "funding-rates", "fundings"}
+)  # fmt: skip
 _SENDS = frozenset({"sendTx", "sendTxBatch"})
 _MARKET = (b'{"channel":"ticker', b'{"channel":"order_book', b'{"channel":"trade', b'{"channel":"market_stats')
 _PRIVATE = (b'{"channel":"account_', b'{"channel":"user_stats')

@@ -155,6 +155,18 @@ def spot_row(detailed: bool) -> dict[str, Any]:
     return light | daily(None) | {"size_decimals": size_decimals, "price_decimals": price_decimals, "daily_chart": {}}
 
 
+def assets() -> list[dict[str, Any]]:
+    """What `assetDetails` lists: the collateral, and the base of the spot market."""
+    return [
+        {"asset_id": 3, "symbol": "USDC", "l1_decimals": 6, "decimals": 6, "min_transfer_amount": "1.000000",
+         "min_withdrawal_amount": "1.000000", "margin_mode": "enabled", "index_price": "1.000000",
+         "l1_address": "0x0000000000000000000000000000000000000000"},
+        {"asset_id": 1, "symbol": "ETH", "l1_decimals": 18, "decimals": 8, "min_transfer_amount": "0.00100000",
+         "min_withdrawal_amount": "0.00100000", "margin_mode": "disabled", "index_price": "0.000000",
+         "l1_address": "0x0000000000000000000000000000000000000000"},
+    ]  # fmt: skip
+
+
 def _contract(row: Market) -> Contract:
     return Contract(
         symbol=row.symbol,

@@ -10,7 +10,7 @@ from ops.sandbox.exchange import Exchange
 from ops.sandbox.model import ZERO, Level, Trade
 from ops.sandbox.venues._lighter_call import Call, Row
 from ops.sandbox.venues._lighter_errors import ApiError, Code, invalid_param
-from ops.sandbox.venues._lighter_listing import Listing, Market, daily, detail_row, light_row, spot_row
+from ops.sandbox.venues._lighter_listing import Listing, Market, assets, daily, detail_row, light_row, spot_row
 from ops.sandbox.venues._lighter_rows import OTHERS, funding_row, order_index, print_row
 
 BOOK_MAX = 250
@@ -51,6 +51,10 @@ class Public:
             "order_book_details": [self._detail(market) for market in perps],
             "spot_order_book_details": [spot_row(detailed=True)] if spot else [],
         }
+
+    def asset_details(self, call: Call) -> Row:
+        wanted = call.integer("asset_id", default=0)
+        return {"code": 200, "asset_details": [row for row in assets() if wanted in (0, row["asset_id"])]}
 
     def order_book_orders(self, call: Call) -> Row:
         """Single orders; a level of the sandbox's book is shown as one."""

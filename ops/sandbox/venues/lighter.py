@@ -64,6 +64,7 @@ class SandboxVenue:
         self._reads: dict[str, Callable[[Call], Row]] = {
             "orderBooks": public.order_books,
             "orderBookDetails": public.order_book_details,
+            "assetDetails": public.asset_details,
             "orderBookOrders": public.order_book_orders,
             "recentTrades": public.recent_trades,
             "exchangeStats": public.exchange_stats,

@@ -15,7 +15,7 @@ NASTY: list[Any] = [
 ]  # fmt: skip
 READS = {
     "orderBooks": ["market_id", "filter"], "orderBookDetails": ["market_id"], "orderBookOrders": ["market_id", "limit"],
-    "recentTrades": ["market_id", "limit"], "exchangeStats": [], "funding-rates": [],
+    "assetDetails": ["asset_id"], "recentTrades": ["market_id", "limit"], "exchangeStats": [], "funding-rates": [],
     "fundings": ["market_id", "resolution", "start_timestamp", "end_timestamp", "count_back"], "account": ["by", "value"],
     "accountsByL1Address": ["l1_address"], "apikeys": ["account_index", "api_key_index"],
     "nextNonce": ["account_index", "api_key_index"], "tx": ["by", "value"], "accountLimits": ["account_index"],
@@ -26,7 +26,7 @@ READS = {
 GOOD = {
     "market_id": "1", "limit": "5", "resolution": "1h", "start_timestamp": "0", "end_timestamp": "9999999999",
     "count_back": "3", "by": "index", "value": str(ACCOUNT), "account_index": str(ACCOUNT), "sort_by": "timestamp",
-    "client_order_indexes": "1,2", "filter": "all", "api_key_index": "5",
+    "asset_id": "3", "client_order_indexes": "1,2", "filter": "all", "api_key_index": "5",
 }  # fmt: skip
 
 
