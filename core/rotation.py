@@ -50,9 +50,14 @@ class RotatingFiles:
             self._directory.mkdir(parents=True, exist_ok=True, mode=0o750)
             self._drop_oldest()
             self._path = self._directory / f"{self._stem}-{at}-{self._number:06d}{SUFFIX}"
-            self._file = gzip.GzipFile(self._path, "wb", compresslevel=LEVEL)
+            while self._path.exists():  # a process of this second's, just replaced by this one
+                self._number += 1
+                self._path = self._directory / f"{self._stem}-{at}-{self._number:06d}{SUFFIX}"
+            self._file = gzip.GzipFile(self._path, "xb", compresslevel=LEVEL)
         except OSError as error:
-            raise ConfigError(f"{self._directory}: cannot record there ({error.strerror}); see recorder.directory") from error
+            raise ConfigError(
+                f"{self._directory}: cannot record there ({error.strerror}); see recorder.directory"
+            ) from error
 
     def write(self, data: bytes) -> None:
         """Into the open file. Raises OSError when the disk refuses."""

@@ -154,6 +154,7 @@ class Recorder:
         if self.is_on:
             self.is_on = False
             self._join()
+            self._meters.recording.set(0.0)
             self._log.info("recording_stopped")
 
     # ---- the feed's thread ----------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import subprocess
 import sys
 from collections.abc import Callable
 from typing import NoReturn
@@ -30,7 +31,7 @@ from core.errors import (
 )
 from core.log import Log
 from core.types import TradingState, Venue
-from ops import control, doctor, flatten, market_command, sandbox_command, screens, supervision
+from ops import control, doctor, flatten, market_command, record_command, sandbox_command, screens, supervision
 from ops.context import ROOT, Context, clock
 
 EXIT_INTERRUPTED = 130
@@ -109,6 +110,11 @@ def parser() -> argparse.ArgumentParser:
     verb("doctor", "preflight: what would keep this box from trading", lambda c, a: doctor.doctor(c))
     sandbox = verb("sandbox", "the local venues: their own books, and a shove to their prices", sandbox_command.run)
     sandbox_command.add_arguments(sandbox, lambda: _common(argparse.SUPPRESS, argparse.SUPPRESS))
+    record = verb("record", "raw frames, quotes and decisions to disk: start, stop, status", record_command.run)
+    record_command.add_arguments(record)
+    replayed = verb("replay", "a recorded market through scalp's decisions, with a report of what came of it", _replay)
+    replayed.add_argument("recording", help="a folder of recorded quotes, or its manifest")
+    replayed.add_argument("more", nargs=argparse.REMAINDER, help="--entry-bps X, --min-profit-bps X, --preset-window")
     up = verb("up", "start supervisord and every program, wait until ready (make run)", _up)
     up.add_argument("--market", metavar="PATH", help="play recorded quotes in the sandbox, then print what came of it")
     up.add_argument("--speed", type=float, default=1.0, help="times the recorded pace, with --market (default 1)")
@@ -130,6 +136,20 @@ def _add_flatten(made: argparse.ArgumentParser) -> None:
     made.add_argument("--symbol", help="only this canonical symbol")
     made.add_argument("--all", action="store_true", help="close foreign positions too")
     made.add_argument("--force", action="store_true", help="do not ask")
+
+
+def _replay(context: Context, args: argparse.Namespace) -> int:
+    """In a process of its own: decisions are the strategies', and this room does not import them."""
+    command = [
+        sys.executable,
+        "-m",
+        "strategies.replay",
+        "--config",
+        str(context.loaded.path),
+        args.recording,
+        *args.more,
+    ]
+    return subprocess.run([*command, *(["--json"] if context.as_json else [])], check=False).returncode
 
 
 def _up(context: Context, args: argparse.Namespace) -> int:

@@ -40,6 +40,7 @@ PROGRAMS = {
     "executor": "executor",
     "strategy-scalp": "strategies:strategy-scalp",
     "exporter": "exporter",
+    "recorder": "recorder",
 }
 PORTS = {"control": "18100", "hyperliquid": "18101", "aster": "18102", "lighter": "18103", "exporter": "9108"}
 HELD = frozenset({PairStatus.OPEN})
