@@ -175,9 +175,16 @@ def _gateway(
         log=log,
         rng=random.Random(f"{venue}-{nonces.state.epoch}"),
         nonces=nonces.source,
+        epoch=nonces.state.epoch,
+        recorded=lambda: _recorded(nonces.state, venue),
     )
     gateway: OrderGateway = importlib.import_module(f"executor.venues.{venue}").Gateway(equipment)
     return gateway
+
+
+def _recorded(state: State, venue: Venue) -> dict[str, int]:
+    """Client order ids of a venue, and when each was prepared."""
+    return {name: order.prepared.wire_ns for name, order in state.orders.items() if order.prepared.venue == venue}
 
 
 class _NonceShelf:

@@ -6,7 +6,8 @@ journal, apply to the state, tell the listeners. Everything that leaves for a ve
 The protocol of `send`, for one order or for both legs of a pair:
   1. every order gets a client id that never returns (durable epoch, counter) and a nonce out of a durable block
   2. every order is journaled (OrderPrepared) before any of them is signed
-  3. all are signed, then all are written to their warm connections, before any answer is awaited
+  3. all are signed, then all are written to their warm connections, before any answer is awaited. Where a signature is made
+     in another thread (Lighter), the writing of all legs waits for it in one callback; the orders stay PREPARED till then
   4. answers arrive as callbacks, in any order, possibly after the fills they speak of; `State` sorts that out
 What breaks it: sending from anywhere else, awaiting between 2 and 3, or sending an UNKNOWN order's intent again. Whoever
 wants a lost order once more makes a new Draft, after reconciliation has resolved the old one.
@@ -98,20 +99,47 @@ class Engine(Registrar):
     # ---- what is sent -----------------------------------------------------------------------------------------------
 
     def send(self, drafts: Sequence[Draft]) -> list[OrderState]:
-        """Journal, sign and write all `drafts` to their connections, in this call. Outcomes follow as order moves."""
+        """Journal, sign and write all `drafts` to their connections, in this call or, if a signature is made elsewhere, as
+        soon as all are there. Outcomes follow as order moves."""
         started_ns = self.clock.mono_ns()
         requests: list[tuple[OrderRequest, int]] = []
         for leg, draft in enumerate(drafts):
             requests.append(self._write_ahead(draft, leg))
         try:
-            prepared = [self.desks[r.instrument.venue].gateway.prepare(r, nonce) for r, nonce in requests]
+            prepared = self._prepare(requests)
         except VenueError as error:
-            for request, _ in requests:
-                self.move_order(
-                    request.client_order_id, OrderStatus.NOT_SENT, source="sent", detail=f"not signed: {error}"
-                )
+            self._not_signed(requests, str(error))
             return [self.state.orders[request.client_order_id] for request, _ in requests]
-        return self._write(requests, prepared, started_ns)
+        waited_for = [each.signature for each in prepared if each.signature is not None and not each.signature.done()]
+        if not waited_for:
+            return self._write_signed(requests, prepared, started_ns)
+        signing = asyncio.gather(*waited_for, return_exceptions=True)
+        signing.add_done_callback(lambda _: self._write_signed(requests, prepared, started_ns))
+        return [self.state.orders[request.client_order_id] for request, _ in requests]
+
+    def _prepare(self, requests: list[tuple[OrderRequest, int]]) -> list[Prepared]:
+        """In the order of `requests`; signatures that are made elsewhere are begun first, the others made meanwhile."""
+        prepared: dict[str, Prepared] = {}
+        gateways = self.gateways
+        for request, nonce in sorted(requests, key=lambda each: not gateways[each[0].instrument.venue].signs_apart):
+            prepared[request.client_order_id] = gateways[request.instrument.venue].prepare(request, nonce)
+        return [prepared[request.client_order_id] for request, _ in requests]
+
+    def _write_signed(
+        self, requests: list[tuple[OrderRequest, int]], prepared: list[Prepared], started_ns: int
+    ) -> list[OrderState]:
+        """All or none: one leg that could not be signed keeps the others from being written."""
+        signatures = [each.signature for each in prepared if each.signature is not None]
+        if not any(each.cancelled() for each in signatures):  # cancelled = the process is ending; recovery asks
+            failures = [failure for each in signatures if (failure := each.exception()) is not None]
+            if not failures:
+                return self._write(requests, prepared, started_ns)
+            self._not_signed(requests, str(failures[0]))
+        return [self.state.orders[request.client_order_id] for request, _ in requests]
+
+    def _not_signed(self, requests: list[tuple[OrderRequest, int]], why: str) -> None:
+        for request, _ in requests:
+            self.move_order(request.client_order_id, OrderStatus.NOT_SENT, source="sent", detail=f"not signed: {why}")
 
     def _write_ahead(self, draft: Draft, leg: int) -> tuple[OrderRequest, int]:
         instrument = draft.instrument

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import msgspec
 
-from core.types import Instrument, TimeInForce
+from core.types import Instrument, Side, TimeInForce
 from executor.venues.base import OrderRequest
 
 MAX_ORDERS = 20_000
@@ -18,6 +18,7 @@ class SentOrder(msgspec.Struct, frozen=True, kw_only=True):
 
     client_order_id: str
     instrument: Instrument
+    side: Side
     lots: int
     time_in_force: TimeInForce
     reduce_only: bool
@@ -40,6 +41,7 @@ class OrderMemory:
         self._sent[request.client_order_id] = SentOrder(
             client_order_id=request.client_order_id,
             instrument=request.instrument,
+            side=request.side,
             lots=request.lots,
             time_in_force=request.time_in_force,
             reduce_only=request.reduce_only,

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import Protocol
 
@@ -27,12 +27,15 @@ from core.types import Balance, Fill, Instrument, OrderStatus, Position, Side, T
 from executor.keyring import Keyring
 from executor.nonces import NonceSource
 from executor.outcome import Outcome
+from executor.signing.signed import Signed
 
 
 class Equipment(msgspec.Struct, frozen=True, kw_only=True):
     """What `Gateway(equipment)` is built from. `symbols`: canonical ones of this run, empty = all.
 
-    `nonces` gives the one source of a signer: (signer_id, nanoseconds per nonce step) -> NonceSource.
+    `nonces` gives the one source of a signer: (signer_id, nanoseconds per nonce step) -> NonceSource. `epoch`: this start of
+    the executor, 0 = not told. `recorded`: client order ids of this venue that the journal knows, and when each was prepared
+    (UTC ns), for venues on whose wire our ids do not fit.
     """
 
     venue: Venue
@@ -43,6 +46,8 @@ class Equipment(msgspec.Struct, frozen=True, kw_only=True):
     log: Log
     rng: random.Random
     nonces: Callable[[str, int], NonceSource]
+    epoch: int = 0
+    recorded: Callable[[], Mapping[str, int]] = dict
 
 
 class OrderRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,12 +71,17 @@ class CancelRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Prepared(msgspec.Struct, frozen=True, kw_only=True):
-    """Signed and ready: `payload` is what goes on the wire; `handle` correlates the answer."""
+    """Signed and ready: `payload` is what goes on the wire; `handle` correlates the answer.
+
+    Where signing happens in another thread (Lighter), `payload` is empty and `signature` ends in what goes on the wire, or in
+    a VenueError. The engine waits for the signatures of all legs before it submits any.
+    """
 
     client_order_id: str
     nonce: int
     payload: bytes
     handle: str = ""
+    signature: asyncio.Future[Signed] | None = None
 
 
 class VenueOrder(msgspec.Struct, frozen=True, kw_only=True):
@@ -170,6 +180,9 @@ class OrderGateway(Protocol):
 
     nonces: NonceSource
     """The source of `signer_id`: the engine takes order nonces from it, the gateway those of its own signed reads."""
+
+    signs_apart: bool
+    """Whether `prepare` only begins the signature (see Prepared): the engine begins with this leg."""
 
     async def start(self, sink: EventSink) -> None:
         """Load instruments, open warm connections and the private stream. Returns when order entry is ready; keeps

@@ -80,6 +80,8 @@ _REHEARSAL = OrderRequest(
 class Gateway:
     """See `executor.venues.base.OrderGateway`."""
 
+    signs_apart = False
+
     def __init__(self, equipment: Equipment) -> None:
         settings, ring = equipment.settings, equipment.keyring
         self.venue = equipment.venue

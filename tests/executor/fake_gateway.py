@@ -83,6 +83,8 @@ class Placed(msgspec.Struct, kw_only=True):
 class FakeGateway:
     """See the module text. `wire` lists the payloads in the order in which they left; `trace` is shared with the test."""
 
+    signs_apart = False
+
     def __init__(self, venue: Venue, instruments: list[Instrument], clock: Clock, trace: list[str] | None = None) -> None:
         self.venue = venue
         self.signer_id = f"0xsigner-{venue}"

@@ -21,6 +21,7 @@ from typing import Any
 
 from core.clock import NS_PER_S, Clock, SystemClock
 from core.config import load
+from core.ids import client_order_id, tag16
 from core.types import Instrument, Side, TimeInForce, Venue
 from executor.keyring import Keyring
 from executor.nonces import NonceSource
@@ -41,6 +42,7 @@ from tests.executor.local_servers import LogLines
 ROOT = Path(__file__).parents[2]
 START_S = 30.0
 ORDER_DELAY_MS = 20.0
+WS_PATHS = {"hyperliquid": "/ws", "lighter": "/stream"}
 
 
 class SandboxProcess:
@@ -69,12 +71,13 @@ class SandboxProcess:
 
 
 @contextmanager
-def sandbox(directory: Path) -> Iterator[SandboxProcess]:
-    """Start in `directory` (config/ and var/ below it), wait until it is ready, end it afterwards."""
+def sandbox(directory: Path, tier: str = "premium") -> Iterator[SandboxProcess]:
+    """Start in `directory` (config/ and var/ below it), wait until it is ready, end it afterwards. `tier` is Lighter's."""
     text = (ROOT / "config" / "sandbox.toml").read_text()
     head, mark, tail = text.partition("[sandbox]")
     tail = re.sub(r"(?m)^(control_port|port)\s*=.*$", r"\1 = 0", tail)
     tail = re.sub(r"(?m)^order_delay_ms\s*=.*$", f"order_delay_ms = {ORDER_DELAY_MS}", tail)
+    tail = tail.replace('tier = "standard"', f'tier = "{tier}"')
     config_file = directory / "config" / "sandbox.toml"
     config_file.parent.mkdir(parents=True)
     config_file.write_text(head.replace('name = "sandbox"', f'name = "t{os.getpid()}"') + mark + tail)
@@ -107,10 +110,11 @@ class Station:
         self.out = LogLines()
         self.events: list[PrivateEvent] = []
         self.blocks: list[int] = []
+        self.recorded: dict[str, int] = {}
         self.clock = clock or SystemClock()
         settings = {
             "rest_url": f"http://{box.url(venue)}",
-            "ws_url": f"ws://{box.url(venue)}" + ("/ws" if venue == "hyperliquid" else ""),
+            "ws_url": f"ws://{box.url(venue)}" + WS_PATHS.get(venue, ""),
             **changes,
         }
         config = box.loaded.config.venues[venue]
@@ -124,9 +128,11 @@ class Station:
             log=self.out.log,
             rng=random.Random(3),
             nonces=self.nonce_source,
+            recorded=lambda: self.recorded,
         )
         self.gateway: OrderGateway = importlib.import_module(f"executor.venues.{venue}").Gateway(equipment)
-        self._serial = random.Random().getrandbits(40)
+        self._account = tag16(self.gateway.account_id)
+        self._serial = random.Random().getrandbits(23)
 
     def nonce_source(self, signer_id: str, unit_ns: int) -> NonceSource:
         """By the true clock, so that stations with a wrong one do not repeat the nonces of earlier stations."""
@@ -150,7 +156,7 @@ class Station:
 
     def client_order_id(self) -> str:
         self._serial += 1
-        return f"7a6d00010002{1:08x}{self._serial % (1 << 40):010x}00"
+        return client_order_id(self._account, 2, 1, self._serial, 0)
 
     async def request(
         self,

@@ -1,0 +1,84 @@
+"""Looking up accepted orders that nobody reported (settings `verify_retries`, `verify_delay_s`).
+
+"Accepted" is the API's word; an order may also end without any report (docs/venues/lighter.md 7). Each accepted order is
+given `delay_s` to be heard of and is then asked for, at most `retries` times; what is found goes the way of the stream. What
+is still not known then is left to the executor's own rules for orders in doubt.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from core.errors import VenueError
+from core.log import Log
+from core.types import OrderStatus, TimeInForce, Venue
+from executor.venues._lighter_reads import Reads
+from executor.venues._memory import SentOrder
+from executor.venues.base import EventSink, NotFound, OrderSeen, VenueOrder
+
+MAX_CASES = 200
+
+
+class Verifier:
+    """One waiting task per accepted order, at most MAX_CASES."""
+
+    def __init__(self, reads: Reads, retries: int, delay_s: float, venue: Venue, sink: EventSink, log: Log) -> None:
+        self._reads = reads
+        self._retries = retries
+        self._delay_s = delay_s
+        self._venue = venue
+        self._sink = sink
+        self._log = log
+        self._cases: dict[str, asyncio.Task[None]] = {}
+
+    def watch(self, sent: SentOrder) -> None:
+        """The API has queued it; its end (or, for one that rests, its beginning) should be told soon."""
+        if self._retries and len(self._cases) < MAX_CASES and sent.client_order_id not in self._cases:
+            task = asyncio.create_task(self._verify(sent))
+            self._cases[sent.client_order_id] = task
+            task.add_done_callback(lambda _: self._cases.pop(sent.client_order_id, None))
+
+    def heard(self, order: VenueOrder) -> None:
+        """The stream told of an order."""
+        task = self._cases.get(order.client_order_id or "")
+        if task is not None and order.status.is_final:
+            task.cancel()
+
+    async def close(self) -> None:
+        tasks = list(self._cases.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _verify(self, sent: SentOrder) -> None:
+        for _ in range(self._retries):
+            await asyncio.sleep(self._delay_s)
+            try:
+                found = await self._reads.lookup(sent.client_order_id)
+            except VenueError as error:
+                self._log.info(
+                    "order_not_verified", venue=self._venue, client_id=sent.client_order_id, detail=str(error)
+                )
+                continue
+            if isinstance(found, NotFound) and found.definitive:
+                self._sink(OrderSeen(venue=self._venue, order=_never(sent)))
+                return
+            if isinstance(found, VenueOrder):
+                self._sink(OrderSeen(venue=self._venue, order=found))
+                if found.status.is_final or sent.time_in_force is not TimeInForce.IOC:
+                    return
+
+
+def _never(sent: SentOrder) -> VenueOrder:
+    """Accepted, its nonce spent, and no such order: it failed in the sequencer."""
+    return VenueOrder(
+        symbol=sent.instrument.symbol,
+        venue_order_id="",
+        client_order_id=sent.client_order_id,
+        side=sent.side,
+        lots=sent.lots,
+        filled_lots=0,
+        status=OrderStatus.CANCELED,
+        avg_px=None,
+        reduce_only=sent.reduce_only,
+    )

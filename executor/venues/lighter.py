@@ -1,0 +1,397 @@
+"""Lighter: signed transactions over the WebSocket or REST, verdicts on the private channels (docs/venues/lighter.md).
+
+    order   {"type":"jsonapi/sendtx"} on the warm socket, else POST /api/v1/sendTx        CreateOrder, limit only
+    answer  code 200 = queued by the API. Accepted is not matched: 200 or 300 ms later the sequencer tries it, and the private
+            channels tell how it ended. So the outcome of an order is Accepted(ACCEPTED) without an order id, and of a cancel
+            the same; ends arrive as OrderSeen. What nobody reports within `verify_delay_s` is looked up, `verify_retries` times.
+
+One socket carries transactions and private channels. What was written to it is never sent again by REST.
+
+Signing takes a third of a millisecond in a thread of its own (executor.signing.lighter): `prepare` begins it and returns;
+`submit` writes at once when the signature is there, and else as soon as it is. One key, one thread, one queue: transactions
+leave in the order of their nonces.
+
+Doubt. `ExpiredAt` is ten minutes away and cannot be chosen, so the nonce settles doubt long before: once the venue's next
+nonce has passed an order's, the order was executed already (then it is listed under its client index) or never will be.
+`burn_nonce` makes that happen: a cancel-all that aborts a schedule which does not exist takes a later nonce (skip mode) or
+the order's own (strict modes). The venue may refuse it, which proves nothing; that it takes it is not recorded anywhere
+[unsure]. Dead-man switches are not used here: such a burn would disarm them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from collections.abc import Coroutine
+
+from core.clock import NS_PER_MS, NS_PER_S
+from core.errors import Malformed, NotSent, VenueError
+from core.types import Balance, Fill, Instrument, OrderStatus, Position, Side, TimeInForce, Venue
+from executor.http_lane import HttpLane
+from executor.http_reply import HttpReply
+from executor.nonces import NonceSource
+from executor.outcome import Accepted, Outcome, Unsent
+from executor.signing import lighter as signing
+from executor.signing.signed import Signed
+from executor.throttle import Throttle
+from executor.venues import _lighter_answers as answers
+from executor.venues._lighter_entry import Entry
+from executor.venues._lighter_index import ClientIndex
+from executor.venues._lighter_nonces import TxNonces
+from executor.venues._lighter_reads import FIREWALL_STATUS, Reads, pause_of
+from executor.venues._lighter_socket import Socket
+from executor.venues._lighter_stream import PrivateStream
+from executor.venues._lighter_tokens import Tokens
+from executor.venues._lighter_verify import Verifier
+from executor.venues._memory import OrderMemory
+from executor.venues._skew import ClockSkew
+from executor.venues.base import (
+    CancelRequest,
+    Equipment,
+    EventSink,
+    FeeRates,
+    FundingPayment,
+    NotFound,
+    OrderRequest,
+    Prepared,
+    TopOfBook,
+    VenueOrder,
+)
+
+MAX_SKEW_NS = 2 * NS_PER_S
+SETTLE_NS = 2 * NS_PER_S
+NONCE_UNIT_NS = NS_PER_MS
+READ_CONNECTIONS = 2
+ORDER_CONNECTIONS = 2
+REST_AGE_MS = 28 * 24 * 3600 * 1000
+REHEARSE_EVERY = 50  # turns: one signature costs a third of a millisecond of another core
+ORDER, CANCEL, LEVERAGE, NOOP = "order", "cancel", "leverage", "noop"
+TIF_WIRE = {
+    TimeInForce.GTC: signing.GOOD_TILL_TIME,
+    TimeInForce.IOC: signing.IOC,
+    TimeInForce.POST_ONLY: signing.POST_ONLY,
+}
+
+
+class Gateway:
+    """See `executor.venues.base.OrderGateway`."""
+
+    signs_apart = True
+
+    def __init__(self, equipment: Equipment) -> None:
+        settings, ring = equipment.settings, equipment.keyring
+        self.venue: Venue = equipment.venue
+        self._clock = equipment.clock
+        self._log = equipment.log
+        self._account = int(ring.address("LIGHTER_ACCOUNT_INDEX"))
+        self._key_index = int(ring.address("LIGHTER_API_KEY_INDEX"))
+        self.account_id = str(self._account)
+        self.signer_id = f"{self._account}:{self._key_index}"
+        self.nonces: NonceSource = equipment.nonces(self.signer_id, NONCE_UNIT_NS)
+        self._signer = signing.Signer(
+            ring.secret("LIGHTER_PRIVATE_KEY").reveal(),
+            account=self._account,
+            key_index=self._key_index,
+            chain_id=signing.TESTNET_CHAIN_ID if settings.testnet else signing.MAINNET_CHAIN_ID,
+        )
+        self._timeout_s = settings.request_timeout_ms / 1000
+        self._settings = settings
+        self._throttle = Throttle(settings.requests_per_min, settings.reserve_ratio, equipment.clock)
+        self._skew = ClockSkew(MAX_SKEW_NS)
+        self._memory = OrderMemory()
+        self._index = ClientIndex(self.account_id, equipment.epoch, equipment.recorded())
+        self._tx_nonces = TxNonces(settings.nonce_mode)
+        self._tokens = Tokens(self._signer, settings.auth_ttl_s, self._clock, self._log)
+        self._by_symbol: dict[str, Instrument] = {}
+        self._by_market: dict[int, Instrument] = {}
+        self._fees = FeeRates(0.0, 0.0)
+        self._rehearsals = 0
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._read_lane = self._http(equipment, READ_CONNECTIONS)
+        self._order_lane = self._http(equipment, ORDER_CONNECTIONS)
+        self._reads = Reads(
+            self._read_lane,
+            self._throttle,
+            self._tokens,
+            self._account,
+            self._key_index,
+            self._memory,
+            self._index,
+            self._tx_nonces,
+            lambda: self._by_market,
+            settings.verify_delay_s,
+            self._clock,
+            self._log,
+        )
+        self._socket = Socket(
+            settings,
+            self._tokens,
+            self._skew,
+            lambda row: self._entry.on_answer(row),
+            lambda reason: self._entry.on_down(reason),
+            self._clock,
+            equipment.rng,
+            self._log,
+        )
+        self._entry = Entry(
+            self._socket.lane,
+            self._order_lane,
+            lambda: self._socket.takes_orders,
+            self._throttle,
+            self._skew,
+            self._tx_nonces,
+            self._reads.next_nonce,
+            settings,
+            self._clock,
+            self._log,
+        )
+        self._verifier: Verifier | None = None
+
+    # ---- life -----------------------------------------------------------------------------------------------------
+
+    async def start(self, sink: EventSink) -> None:
+        verifier = Verifier(
+            self._reads, self._settings.verify_retries, self._settings.verify_delay_s, self.venue, sink, self._log
+        )
+        self._verifier = verifier
+        stream = self._socket.stream = PrivateStream(
+            self._account,
+            self._memory,
+            self._index,
+            lambda: self._by_market,
+            self._entry.order_of,
+            verifier.heard,
+            sink,
+            self._log,
+        )
+        try:
+            await self._signer.start()
+            await self._read_lane.start()
+            await self.refresh()
+            self._tx_nonces.begin(self.nonces.next())
+            if not self._tx_nonces.ready:
+                self._tx_nonces.read(await self._reads.next_nonce())
+            await self._order_lane.start()
+            await self._socket.lane.start()
+            async with asyncio.timeout(self._timeout_s):
+                await stream.up.wait()
+        except TimeoutError:
+            await self.close()
+            raise VenueError(f"{self.venue}: the private channels were not acknowledged") from None
+        except VenueError:
+            await self.close()
+            raise
+
+    async def close(self) -> None:
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._verifier is not None:
+            await self._verifier.close()
+        await self._socket.lane.close()
+        await self._entry.close()
+        await self._order_lane.close()
+        await self._read_lane.close()
+        self._signer.close()
+
+    def instruments(self) -> dict[str, Instrument]:
+        return self._by_symbol
+
+    async def refresh(self) -> None:
+        """The fee read comes first: it proves the key, and a wrong one is better told so than by its consequences."""
+        self._fees = await self._reads.fees()
+        listed = await self._reads.instruments()
+        self._by_symbol = {each.symbol: each for each in listed}
+        self._by_market = {each.venue_index: each for each in listed}
+
+    # ---- state ----------------------------------------------------------------------------------------------------
+
+    @property
+    def fees(self) -> FeeRates:
+        return self._fees
+
+    @property
+    def clock_offset_ns(self) -> int:
+        return self._skew.offset_ns
+
+    @property
+    def rate_budget_ratio(self) -> float:
+        return self._throttle.ratio
+
+    @property
+    def entry_ready(self) -> bool:
+        return self._entry.warm and self._tx_nonces.ready
+
+    def may_send(self, priority: bool) -> bool:
+        """Openings also wait out the pause that a refused or lost transaction brings."""
+        return (priority or not self._entry.cooling) and self._throttle.admits(priority=priority)
+
+    # ---- orders ---------------------------------------------------------------------------------------------------
+
+    def prepare(self, request: OrderRequest, nonce: int) -> Prepared:
+        instrument = request.instrument
+        resting = request.time_in_force is not TimeInForce.IOC
+        begin = functools.partial(
+            self._signer.create_order,
+            market=instrument.venue_index,
+            client_index=self._index.of(request.client_order_id),
+            base_amount=request.lots,
+            price=request.limit_ticks,
+            is_ask=request.side is Side.SELL,
+            time_in_force=TIF_WIRE[request.time_in_force],
+            reduce_only=request.reduce_only,
+            expiry_ms=self._clock.wire_ns() // NS_PER_MS + REST_AGE_MS if resting else 0,
+        )
+        prepared = self._entry.sign(ORDER, request.client_order_id, nonce, begin)
+        self._memory.note(request, nonce, self._clock.wire_ns())
+        return prepared
+
+    def prepare_cancel(self, request: CancelRequest, nonce: int) -> Prepared:
+        index = int(request.venue_order_id) if request.venue_order_id else self._index.of(request.client_order_id)
+        begin = functools.partial(self._signer.cancel_order, market=request.instrument.venue_index, index=index)
+        return self._entry.sign(CANCEL, request.client_order_id, nonce, begin)
+
+    def submit(self, prepared: Prepared) -> asyncio.Future[Outcome]:
+        outcome: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+
+        def answered(answer: answers.Answer) -> None:
+            if not outcome.done():
+                outcome.set_result(self._outcome(prepared, answer))
+
+        self._entry.act(prepared, answered)
+        return outcome
+
+    def rehearse(self) -> None:
+        """Signs an order with nonce 0 now and then, while nothing else is being signed; it is thrown away."""
+        self._rehearsals += 1
+        if self._rehearsals % REHEARSE_EVERY or not self._signer.idle:
+            return
+        self._signer.create_order(
+            market=0, client_index=1, base_amount=1, price=1, is_ask=False, time_in_force=signing.IOC, reduce_only=True,
+            expiry_ms=0, nonce=0, skip_nonce=False,
+        ).add_done_callback(_forget)  # fmt: skip
+
+    def burn_nonce(self, nonce: int) -> asyncio.Future[bool]:
+        """True when a no-op was executed and the venue, asked after that, knows no such order. An order of an earlier process
+        is not known by its nonce: then the no-op still moves the venue past it, and the next lookup is definitive."""
+        taken: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._spawn(self._burn(nonce, taken))
+        return taken
+
+    def unknown_bound_ns(self, request: OrderRequest) -> int:
+        """`ExpiredAt` is stamped when signed, a moment after the request was made, by our clock."""
+        return request.expires_wire_ns + MAX_SKEW_NS + SETTLE_NS
+
+    async def set_leverage(self, instrument: Instrument, leverage: int, nonce: int) -> None:
+        """Sets cross margin too. Accepted is not done: the account is read until it shows it."""
+        begin = functools.partial(
+            self._signer.update_leverage,
+            market=instrument.venue_index,
+            margin_fraction=10_000 // leverage,
+            margin_mode=signing.CROSS,
+        )
+        what = f"leverage {leverage} of {instrument.venue_symbol}"
+        answer = await self._entry.acted(self._entry.sign(LEVERAGE, "", nonce, begin))
+        if not isinstance(answer, answers.Queued):
+            kind = NotSent if isinstance(answer, Unsent) else VenueError
+            raise kind(f"lighter {what}: {answer.detail}")
+        read = (0, False)
+        for _ in range(max(1, self._settings.verify_retries)):
+            await asyncio.sleep(self._settings.verify_delay_s)
+            self._reads.forget_account()
+            read = await self._reads.leverage(instrument)
+            if read == (leverage, True):
+                return
+        raise Malformed(f"lighter {what}: accepted, but the account shows {read[0]}")
+
+    # ---- reads ----------------------------------------------------------------------------------------------------
+
+    async def lookup(self, instrument: Instrument, client_order_id: str) -> VenueOrder | NotFound:
+        return await self._reads.lookup(client_order_id)
+
+    async def open_orders(self) -> list[VenueOrder]:
+        return await self._reads.open_orders()
+
+    async def positions(self) -> list[Position]:
+        return await self._reads.positions()
+
+    async def balance(self) -> Balance:
+        return await self._reads.balance()
+
+    async def fills_since(self, since_wire_ns: int) -> list[Fill]:
+        return await self._reads.fills_since(since_wire_ns)
+
+    async def funding_since(self, since_wire_ns: int) -> list[FundingPayment]:
+        return await self._reads.funding_since(since_wire_ns)
+
+    async def top_of_book(self, instrument: Instrument) -> TopOfBook:
+        return await self._reads.top_of_book(instrument)
+
+    async def leverage(self, instrument: Instrument) -> int:
+        """0 where the margin is isolated: setting it makes it cross."""
+        leverage, cross = await self._reads.leverage(instrument)
+        return leverage if cross else 0
+
+    # ---- private --------------------------------------------------------------------------------------------------
+
+    def _outcome(self, prepared: Prepared, answer: answers.Answer) -> Outcome:
+        if not isinstance(answer, answers.Queued):
+            return answer
+        sent = self._memory.sent(prepared.client_order_id)
+        if prepared.handle == ORDER and sent is not None and self._verifier is not None:
+            self._verifier.watch(sent)
+        return Accepted(venue_order_id="", status=OrderStatus.ACCEPTED, filled_lots=0)
+
+    async def _burn(self, nonce: int, taken: asyncio.Future[bool]) -> None:
+        result = False
+        try:
+            sent = self._memory.sent_with(nonce)
+            await self._entry.wait_ready()
+            noop = self._entry.sign(NOOP, "", self.nonces.next(), self._signer.abort_switch)
+            answer = await self._entry.acted(noop)
+            if isinstance(answer, answers.Queued) and sent is not None:
+                result = await self._never_was(sent.client_order_id)
+        except VenueError as error:
+            self._log.info("nonce_not_burned", venue=self.venue, detail=str(error))
+        finally:
+            if not taken.done():
+                taken.set_result(result)
+
+    async def _never_was(self, client_order_id: str) -> bool:
+        """Asked until the venue's rules say so, or it shows the order."""
+        for _ in range(max(1, self._settings.verify_retries)):
+            await asyncio.sleep(self._settings.verify_delay_s)
+            found = await self._reads.lookup(client_order_id)
+            if isinstance(found, VenueOrder):
+                return False
+            if found.definitive:
+                return True
+        return False
+
+    def _on_reply(self, reply: HttpReply) -> None:
+        self._skew.note_date(reply.date_ns, self._clock.wire_ns())
+        if reply.status in answers.RATE_STATUSES:
+            self._throttle.pause(pause_of(reply), everything=reply.status == FIREWALL_STATUS)
+
+    def _http(self, equipment: Equipment, size: int) -> HttpLane:
+        """No keep-alive requests: they would cost budget, and a connection that the venue closes is opened again at once."""
+        return HttpLane(
+            self._settings.rest_url,
+            size=size,
+            timeout_s=self._timeout_s,
+            clock=self._clock,
+            rng=equipment.rng,
+            log=self._log,
+            on_reply=self._on_reply,
+        )
+
+    def _spawn(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+def _forget(signature: asyncio.Future[Signed]) -> None:
+    """A rehearsal's end; looked at, so that its failure is not reported as lost."""
+    if not signature.cancelled():
+        signature.exception()
