@@ -181,11 +181,15 @@ async def test_an_announced_close_is_left_before_it_comes(stage: Stage, monkeypa
     monkeypatch.setattr(session_module, "ROTATE_OVERLAP_S", 0.2)
     await both_live(stage)
     await stage.double.say({"type": "shutdown", "close_in_ms": 5000})
-    holes = 0
-    while stage.rig.count("rotations_total") < 1:
-        holes += not stage.is_quoted("BTC")
-        await asyncio.sleep(0.01)
-    assert holes == 0
+    holes: list[int] = []
+
+    def is_rotated() -> bool:
+        if not stage.is_quoted("BTC"):
+            holes.append(len(stage.double.lines))
+        return stage.rig.count("rotations_total") == 1
+
+    await until(is_rotated)
+    assert not holes
     await until(lambda: stage.first.ws.closed)
     await until(lambda: stage.is_followed("BTC") and stage.is_followed("ETH"))
     assert len(stage.double.lines) == 2
