@@ -32,7 +32,7 @@ MAINNET_CHAIN_ID = 304
 TESTNET_CHAIN_ID = 300
 
 CREATE_ORDER, CANCEL_ORDER, CANCEL_ALL_ORDERS, UPDATE_LEVERAGE = 14, 15, 16, 20
-LIMIT_ORDER = 0
+LIMIT_ORDER, MARKET_ORDER = 0, 1
 IOC, GOOD_TILL_TIME, POST_ONLY = 0, 1, 2
 CANCEL_NOW, CANCEL_SCHEDULED, CANCEL_ABORT = 0, 1, 2
 CROSS, ISOLATED = 0, 1
@@ -71,7 +71,8 @@ class Signer:
     """Signs for one API key of one account. All methods after `start` return at once; their futures fail with NotSent
     when the library refuses, or does not answer within SIGN_BOUND_S."""
 
-    def __init__(self, private_key: str, *, account: int, key_index: int, chain_id: int) -> None:
+    def __init__(self, private_key: Callable[[], str], *, account: int, key_index: int, chain_id: int) -> None:
+        """`private_key` reveals it; it is asked once per `start` and not kept."""
         self._private_key = private_key
         self._account = account
         self._key_index = key_index
@@ -115,15 +116,18 @@ class Signer:
         expiry_ms: int,
         nonce: int,
         skip_nonce: bool,
+        order_type: int = LIMIT_ORDER,
     ) -> asyncio.Future[Signed]:
-        """A limit order in the venue's integers; `expiry_ms` is 0 for IOC. Raises NotSent for what does not fit."""
+        """An order in the venue's integers; `expiry_ms` is 0 for IOC, `price` of a market order the worst acceptable. Raises
+        NotSent for what does not fit."""
         _within("market", market, 0, MAX_MARKET)
         _within("client order index", client_index, 1, MAX_INDEX)
         _within("size in lots", base_amount, 1, MAX_INDEX)
         _within("price in ticks", price, 1, MAX_PRICE)
         _within("time in force", time_in_force, IOC, POST_ONLY)
         _within("order expiry", expiry_ms, 0, MAX_INT64)
-        fields = (market, client_index, base_amount, price, int(is_ask), LIMIT_ORDER, time_in_force, int(reduce_only))
+        _within("order type", order_type, LIMIT_ORDER, MARKET_ORDER)
+        fields = (market, client_index, base_amount, price, int(is_ask), order_type, time_in_force, int(reduce_only))
         rest = (0, expiry_ms, 0, 0, 0, 0, 0)  # no trigger, no integrator and its fees, default self-trade rules
         return self._sign("SignCreateOrder", (*fields, *rest), nonce, skip_nonce)
 
@@ -184,7 +188,7 @@ class Signer:
 
     def _load(self) -> _Library:
         library = _Library(_library_path())
-        library.create_client(self._private_key, self._chain_id, self._key_index, self._account)
+        library.create_client(self._private_key(), self._chain_id, self._key_index, self._account)
         return library
 
 
@@ -294,6 +298,7 @@ class _SigningThread:
             except RuntimeError:
                 return  # the loop has closed: nobody waits any more
 
+        future.add_done_callback(_looked_at)
         self._calls.put(attempt)
         return future
 
@@ -317,6 +322,12 @@ def _library_path() -> Path:
     if not path.is_file():
         raise ConfigError(f"{path}: no such file; install lighter-sdk again")
     return path
+
+
+def _looked_at(future: asyncio.Future[T]) -> None:
+    """Whoever wants the signature asks for it; a failure that nobody asks about (a rehearsal's) is none."""
+    if not future.cancelled():
+        future.exception()
 
 
 def _within(what: str, value: int, least: int, most: int) -> None:

@@ -14,7 +14,7 @@ from executor.outcome import RejectCode, Rejected, Unknown, Unsent
 from executor.venues._decoding import DECODE_ERRORS
 
 OK = 200
-AUTH_CODES = frozenset({20013, 20001})
+AUTH_CODE = 20013
 RATE_STATUSES = frozenset({429, 405})  # 405: the firewall; neither reaches the queue
 RATE_CODES = frozenset({23000, 23001, 23002, 23003, 30009, 30010})
 UNKNOWN_CODES = frozenset({29500, 29501})

@@ -20,7 +20,7 @@ from core.settings import VenueConfig
 from executor.http_lane import HttpLane, HttpRequest
 from executor.http_reply import HttpReply
 from executor.outcome import RejectCode, Rejected, Unknown, Unsent
-from executor.signing.lighter import CREATE_ORDER, SIGN_BOUND_S
+from executor.signing.lighter import CREATE_ORDER, SIGN_BOUND_S, UPDATE_LEVERAGE
 from executor.signing.signed import Signed
 from executor.throttle import Throttle
 from executor.venues import _lighter_answers as answers
@@ -151,7 +151,8 @@ class Entry:
             settle(Unsent(detail=f"not signed: {failure or 'given up'}"))
             return
         signed = signature.result()
-        refusal = self._skew.refusal or ("" if self._throttle.take(priority=True) else "our request budget is used up")
+        fits = self._throttle.take(priority=signed.kind != UPDATE_LEVERAGE)  # settings leave the reserve alone
+        refusal = self._skew.refusal or ("" if fits else "our request budget is used up")
         if refusal:
             settle(Unsent(detail=refusal))
             return

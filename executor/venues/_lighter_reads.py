@@ -204,7 +204,7 @@ class Reads:
     async def _get(self, name: str, query: str, *, priority: bool = False) -> bytes:
         """One refused token is renewed, once."""
         reply = await self._ask(name, query, priority)
-        if reply.status == 401 or (reply.status != 200 and answers.error_code(reply) in answers.AUTH_CODES):
+        if reply.status == 401 or (reply.status != 200 and answers.error_code(reply) == answers.AUTH_CODE):
             self._tokens.drop(f"{name}: HTTP {reply.status}")
             reply = await self._ask(name, query, priority)
         if reply.status == 200:

@@ -95,6 +95,7 @@ class PositionRow(msgspec.Struct):
     position: Decimal
     avg_entry_price: Decimal
     initial_margin_fraction: Decimal
+    position_value: Decimal = Decimal(0)
     unrealized_pnl: Decimal = Decimal(0)
     liquidation_price: Decimal = Decimal(0)
     margin_mode: int = 0
@@ -270,11 +271,13 @@ def position(row: PositionRow, listed: Listed) -> Position | None:
     if instrument is None:
         return None
     size = abs(row.position) * (-1 if row.sign < 0 else 1)
+    mark = (row.position_value / abs(size)).quantize(instrument.tick_size) if size else Decimal(0)
     return Position(
         venue=VENUE,
         symbol=instrument.symbol,
         lots=lots_of(size, instrument),
         avg_entry_px=row.avg_entry_price,
+        mark_px=mark,
         unrealized_usd=row.unrealized_pnl,
         liquidation_px=row.liquidation_price if row.liquidation_price > 0 else None,
         leverage=leverage_of(row.initial_margin_fraction),

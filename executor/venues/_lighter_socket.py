@@ -103,7 +103,7 @@ class Socket:
 
     def _on_error(self, error: answers.ErrorRow) -> None:
         self._log.error("ws_error", venue="lighter", code=error.code, detail=error.message[:200])
-        if error.code in answers.AUTH_CODES:
+        if error.code == answers.AUTH_CODE:
             self._tokens.drop("refused by a channel")
             self.lane.reset("the auth token was refused")
 

@@ -25,14 +25,13 @@ import functools
 from collections.abc import Coroutine
 
 from core.clock import NS_PER_MS, NS_PER_S
-from core.errors import Malformed, NotSent, VenueError
+from core.errors import ConfigError, Malformed, NotSent, VenueError
 from core.types import Balance, Fill, Instrument, OrderStatus, Position, Side, TimeInForce, Venue
 from executor.http_lane import HttpLane
 from executor.http_reply import HttpReply
 from executor.nonces import NonceSource
 from executor.outcome import Accepted, Outcome, Unsent
 from executor.signing import lighter as signing
-from executor.signing.signed import Signed
 from executor.throttle import Throttle
 from executor.venues import _lighter_answers as answers
 from executor.venues._lighter_entry import Entry
@@ -83,13 +82,14 @@ class Gateway:
         self.venue: Venue = equipment.venue
         self._clock = equipment.clock
         self._log = equipment.log
+        self._symbols = equipment.symbols
         self._account = int(ring.address("LIGHTER_ACCOUNT_INDEX"))
         self._key_index = int(ring.address("LIGHTER_API_KEY_INDEX"))
         self.account_id = str(self._account)
         self.signer_id = f"{self._account}:{self._key_index}"
         self.nonces: NonceSource = equipment.nonces(self.signer_id, NONCE_UNIT_NS)
         self._signer = signing.Signer(
-            ring.secret("LIGHTER_PRIVATE_KEY").reveal(),
+            ring.secret("LIGHTER_PRIVATE_KEY").reveal,
             account=self._account,
             key_index=self._key_index,
             chain_id=signing.TESTNET_CHAIN_ID if settings.testnet else signing.MAINNET_CHAIN_ID,
@@ -178,7 +178,7 @@ class Gateway:
         except TimeoutError:
             await self.close()
             raise VenueError(f"{self.venue}: the private channels were not acknowledged") from None
-        except VenueError:
+        except (VenueError, ConfigError):
             await self.close()
             raise
 
@@ -200,7 +200,10 @@ class Gateway:
     async def refresh(self) -> None:
         """The fee read comes first: it proves the key, and a wrong one is better told so than by its consequences."""
         self._fees = await self._reads.fees()
-        listed = await self._reads.instruments()
+        found = await self._reads.instruments()
+        listed = sorted(
+            found, key=lambda each: each.symbol not in self._symbols
+        )  # this run's first: leverage costs budget
         self._by_symbol = {each.symbol: each for each in listed}
         self._by_market = {each.venue_index: each for each in listed}
 
@@ -269,7 +272,7 @@ class Gateway:
         self._signer.create_order(
             market=0, client_index=1, base_amount=1, price=1, is_ask=False, time_in_force=signing.IOC, reduce_only=True,
             expiry_ms=0, nonce=0, skip_nonce=False,
-        ).add_done_callback(_forget)  # fmt: skip
+        )  # fmt: skip
 
     def burn_nonce(self, nonce: int) -> asyncio.Future[bool]:
         """True when a no-op was executed and the venue, asked after that, knows no such order. An order of an earlier process
@@ -389,9 +392,3 @@ class Gateway:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-
-def _forget(signature: asyncio.Future[Signed]) -> None:
-    """A rehearsal's end; looked at, so that its failure is not reported as lost."""
-    if not signature.cancelled():
-        signature.exception()
