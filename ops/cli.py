@@ -163,7 +163,7 @@ def _up(context: Context, args: argparse.Namespace) -> int:
         return code
     if not is_fresh:
         market_command.play(context, args.market, args.speed)
-    return market_command.wait(context)
+    return EXIT_OK if context.as_json else market_command.wait(context)  # JSON: one document, and it is the status
 
 
 def _flatten(context: Context, args: argparse.Namespace) -> int:

@@ -32,7 +32,9 @@ def add_arguments(made: argparse.ArgumentParser, common: Callable[[], argparse.A
     serving = verbs.add_parser("serving", help="take a venue's port away, or give it back", parents=[common()])
     serving.add_argument("venue")
     serving.add_argument("on", choices=["on", "off"])
-    market_command.add_arguments(verbs.add_parser("market", help="play recorded quotes instead of the invented market"))
+    market_command.add_arguments(
+        verbs.add_parser("market", help="play recorded quotes instead of the invented market", parents=[common()])
+    )
     _add_fault_arguments(verbs.add_parser("fault", help="make a venue misbehave, see what is in force, end it"), common)
 
 

@@ -169,7 +169,7 @@ def test_a_real_day_at_default_thresholds_has_no_trade(loaded: Loaded, real: Pat
     assert report.seconds == 86_400
     assert not report.pairs
     largest = max(edge.max_dev_bps for edge in report.edges if edge.max_dev_bps is not None)
-    assert 7.5 < largest < 9.0, "RULES 7: the largest deviation of the day is 8.5 bps"
+    assert largest == pytest.approx(8.5, abs=0.1), "RULES 7: the largest deviation of the day is 8.5 bps"
 
 
 def test_a_real_day_at_three_bps_trades_at_a_loss(loaded: Loaded, real: Path) -> None:
