@@ -209,6 +209,10 @@ class Faults:
 
     # -- requests ---------------------------------------------------------------------------------------------------
 
+    def breaks(self, traffic: Traffic) -> bool:
+        """Whether the connection ends before the request is read."""
+        return self._strike(Kind.DISCONNECT, traffic) is not None
+
     def refusal(self, traffic: Traffic) -> Reply | None:
         """The answer to give instead of doing what was asked."""
         if fault := self._strike(Kind.HTTP_ERROR, traffic, "refused"):
@@ -265,7 +269,7 @@ class Faults:
 
     async def _answer(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         traffic = self._dialect.of_request(request.method, request.path_qs, await request.read())
-        if self._strike(Kind.DISCONNECT, traffic):
+        if self.breaks(traffic):
             return _broken(request)
         refused = self.refusal(traffic)
         if refused is not None:

@@ -77,6 +77,9 @@ class Connection:
         faults = self._faults
         if faults is None or not faults.in_force:
             return await perform()
+        if faults.breaks(traffic):
+            self.drop()
+            return None
         refused = faults.refusal(traffic)
         if refused is not None:
             return refused.status, refused.body

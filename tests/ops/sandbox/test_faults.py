@@ -122,6 +122,14 @@ async def test_disconnect_counts_connections_and_breaks_rest_unread(aster: aster
     assert (await aster.order()).status == 200
 
 
+async def test_disconnect_on_orders_breaks_the_socket_before_the_order_is_read(hl: hyperliquid_world.World) -> None:
+    socket = await hl_socket(hl, "userFills")
+    hl.faults.add(Kind.DISCONNECT, (ORDERS,), times=1)
+    await socket.send({"method": "post", "id": 1, "request": {"type": "action", "payload": hl.body(ioc())}})
+    assert await socket.closed() == 1006
+    assert hl.exchange.orders(USER) == []
+
+
 async def test_disconnect_finds_a_private_stream_that_has_said_nothing(aster: aster_world.World) -> None:
     key = (await aster.call("POST", "listenKey")).body["listenKey"]
     private = await aster_socket(aster, f"/ws/{key}")
@@ -372,20 +380,22 @@ async def test_a_gap_leaves_book_frames_out_and_nothing_else(aster: aster_world.
 
 @pytest.mark.parametrize("shape", [*SHAPES, "any"])
 async def test_garbage_frames_and_answers(hl: hyperliquid_world.World, shape: str) -> None:
-    socket = await hl_socket(hl, "bbo")
+    socket = await hl.session.ws_connect(f"{hl.url}/ws", decode_text=False)  # or the library would refuse bad UTF-8
+    await socket.send_str('{"method":"subscribe","subscription":{"type":"bbo","coin":"ETH"}}')
+    await frames(socket)
     hl.faults.add(Kind.GARBAGE, (MARKET, ORDERS), way=shape)
     hl.quote("ETH", 2_050.0)
-    (message,) = await frames(socket.socket)
+    (message,) = await frames(socket)
     assert (message.type is aiohttp.WSMsgType.BINARY) is (shape == "binary") or shape == "any"
     assert not is_quote(message.data)
     status, body = await hl.post("/exchange", orjson.dumps(hl.body(ioc())))
     assert status == 200
     assert hl.exchange.position(USER, "ETH").qty == Decimal("0.5")  # done, and answered with rubbish
     assert body != orjson.dumps({"status": "ok"})
-    await frames(socket.socket)
+    await frames(socket)
     hl.faults.clear()
     hl.quote("ETH", 2_200.0)
-    assert bids(await frames(socket.socket)) != []
+    assert bids(await frames(socket)) != []
 
 
 def test_every_shape_of_garbage_differs_from_the_frame() -> None:
