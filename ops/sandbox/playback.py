@@ -161,7 +161,10 @@ class Playback:
         }
         self._stand_ns = self._again_ns = self._turn = 0
         self._recorded_ns = self._first_ns
-        self._began_ns = self._began_wire_ns = 0
+        self._began_ns = 0
+        self._began_trade: dict[
+            str, int
+        ] = {}  # by venue, the first trade id of our time; clocks of venues can be skewed
 
     @property
     def state(self) -> State:
@@ -170,7 +173,7 @@ class Playback:
     def begin(self) -> None:
         """Take the books over; recorded time starts now."""
         self._began_ns = self._clock.mono_ns()
-        self._began_wire_ns = self._clock.wire_ns()
+        self._began_trade = {name: exchange.ledger.next_trade_id() for name, exchange in self._exchanges.items()}
         self._empty_untracked()
         for _ in self._others:
             self._still_one()
@@ -254,11 +257,12 @@ class Playback:
 
     def _fills(self, tape: _Tape) -> VenueFills:
         exchange, contract = tape.exchange, tape.contract
+        began = self._began_trade.get(exchange.name, 0)
         made = [
             fill
             for address in exchange.ledger.accounts
             for fill in exchange.fills(address)
-            if fill.name == contract.name and fill.time_ns >= self._began_wire_ns
+            if fill.name == contract.name and fill.trade_id >= began
         ]
         held = sum((fill.side.sign * fill.qty for fill in made), ZERO)
         flow = sum((-fill.side.sign * fill.qty * fill.px for fill in made), ZERO)
