@@ -57,7 +57,7 @@ def test_status_shows_what_is_in_memory(desk: Desk, capsys: Out) -> None:
     assert desk.tandem("status") == 0
     text = capsys.readouterr().out
     assert re.search(r"mode sandbox  trading active\n", text)
-    assert "equity 19,012.50 USD  net 12.35 USD" in text or "equity 19,012.50 USD  net 12.34 USD" in text
+    assert "equity 19,012.50 USD  realized net 12.35 USD" in text or "equity 19,012.50 USD  realized net 12.34 USD" in text
     assert "pairs 1 open, 4 opened, 3 closed" in text
     assert "unhedged 500.25 USD for 1.25 s (longest 2.50 s)" in text
     assert row(text, "hyperliquid", "up", "1/2", "ok", "10,012.50", "10.0%", "100%")
