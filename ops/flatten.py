@@ -98,7 +98,9 @@ def flatten(
 ) -> Result:
     """Halt, then flatten `venue`/`symbol` (None = all). Raises ConfigError for a venue that the configuration lacks."""
     if venue is not None and venue not in loaded.config.venues:
-        raise ConfigError(f"{loaded.path}: venues.{venue}: no such venue here; choose {', '.join(loaded.config.venues)}")
+        raise ConfigError(
+            f"{loaded.path}: venues.{venue}: no such venue here; choose {', '.join(loaded.config.venues)}"
+        )
     latch = HaltLatch(loaded.state_dir)
     not_latched = ""
     try:

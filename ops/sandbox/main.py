@@ -146,7 +146,9 @@ class Sandbox:
 
     def on_dump(self) -> None:
         for name, server in self.servers.items():
-            self._log.info("venue_state", venue=name, serving=server.is_serving, accounts=len(server.exchange.ledger.accounts))
+            self._log.info(
+                "venue_state", venue=name, serving=server.is_serving, accounts=len(server.exchange.ledger.accounts)
+            )
 
     async def _drive(self, stop: asyncio.Event) -> None:
         """Steps are due by elapsed time, housekeeping every 100 ms, until asked to stop."""
@@ -202,7 +204,9 @@ class Sandbox:
         )
         exchange.restore(history)
         settings = self._config.venues[name]
-        venue = kind(Host(exchange=exchange, clock=self._clock, log=self._log, order_delay_s=settings.order_delay_ms / 1000))
+        venue = kind(
+            Host(exchange=exchange, clock=self._clock, log=self._log, order_delay_s=settings.order_delay_ms / 1000)
+        )
         exchange.attach(venue.listener)
         return VenueServer(venue, exchange, settings.port)
 

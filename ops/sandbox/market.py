@@ -144,4 +144,6 @@ class FundingCurve:
 
 
 def _table(terms: MarketTerms, known: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
-    return {venue: {symbol: known.get(venue, {}).get(symbol, 0.0) for symbol in terms.symbols} for venue in terms.venues}
+    return {
+        venue: {symbol: known.get(venue, {}).get(symbol, 0.0) for symbol in terms.symbols} for venue in terms.venues
+    }

@@ -34,7 +34,11 @@ class World:
         self.clock = SimClock()
         self.transactions: list[Transaction] = []
         self.exchange = Exchange(
-            "hyperliquid", SandboxVenue.terms(SYMBOLS), self.clock, lambda symbol, hour: 0.0000125, self.transactions.append
+            "hyperliquid",
+            SandboxVenue.terms(SYMBOLS),
+            self.clock,
+            lambda symbol, hour: 0.0000125,
+            self.transactions.append,
         )
         log = Log("test", self.clock, "error")
         self.venue = SandboxVenue(Host(exchange=self.exchange, clock=self.clock, log=log, order_delay_s=order_delay_s))
@@ -78,7 +82,13 @@ class World:
         """A signed body, by the SDK's own signer."""
         nonce = self.nonce() if nonce is None else nonce
         signature = sign_l1_action(wallet, action, vault, nonce, expires, False)
-        return {"action": action, "nonce": nonce, "signature": signature, "vaultAddress": vault, "expiresAfter": expires}
+        return {
+            "action": action,
+            "nonce": nonce,
+            "signature": signature,
+            "vaultAddress": vault,
+            "expiresAfter": expires,
+        }
 
     async def act(self, action: dict[str, Any], **signing: Any) -> Any:
         return await self.send(self.body(action, **signing))
