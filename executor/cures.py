@@ -49,8 +49,8 @@ class Cures:
             lots = min(lots, int(instrument.max_qty / instrument.lot_size))
         desk = engine.desks[leg.venue]
         ready = desk.reconciled and desk.gateway.entry_ready and desk.gateway.may_send(True)
-        if reducing and not self._covers(key, leg, lots):
-            ready = False
+        if reducing and engine.state.overclaimed(key) * leg.side.sign > 0:
+            ready = False  # once more would open the opposite
             engine.on_hint(leg.venue, "position does not cover a leg")
         return CureLeg(
             instrument=instrument,
@@ -99,15 +99,6 @@ class Cures:
             self._read(key)
             return None
         return _canonical(read[0], side, self._engine.desks[key[0]].gateway.instruments()[key[1]].multiplier)
-
-    def _covers(self, key: Key, leg: PairLeg, lots: int) -> bool:
-        """Whether our position, as we believe it, still holds what is to be reduced. It does not between the answer and the
-        fills of an order outside the pair (flatten, a margin call): reducing the leg once more would open the opposite. A
-        position that is partly foreign or by hand proves nothing either way; there the leg's own ledger bounds the order."""
-        position = self._engine.state.positions.get(key)
-        if position is None:
-            return False
-        return position.foreign or bool(position.by_hand_lots) or position.book.lots * leg.side.sign >= lots
 
     def _read(self, key: Key) -> None:
         running = self._reading.get(key)

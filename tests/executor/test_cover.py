@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -62,3 +63,21 @@ async def test_a_covered_leg_is_reduced_as_ever(rig: Rig) -> None:
     await rig.until_final(pair)
     assert rig.truth((LONG, "BTC")) == rig.truth((SHORT, "BTC")) == 0
     assert not any(why == "position does not cover a leg" for _, why in rig.hints)
+
+
+async def test_a_foreign_fill_that_met_an_unknown_order_shrinks_the_pair_once_that_is_resolved(rig: Rig) -> None:
+    """The short leg's answer is lost though it filled; meanwhile somebody buys it back by hand. Resolved, the ledger would
+    claim five lots that the position no longer holds: the position is right, and the long leg must go too."""
+    rig.gateways[SHORT].plans.append(Plan(answer=Answer.LOST, told=Told.NEVER))
+    pair = await rig.open("0.01")
+    rig.gateways[SHORT].foreign_fill("BTC", Side.BUY, 5, Decimal(100_000))
+    await settle()
+    rig.resolve()
+    for order in list(rig.state.orders.values()):
+        rig.gateways[order.prepared.venue].tell_missing(order.client_order_id)
+    await settle()
+    for _ in range(30):
+        await rig.turn(400.0)
+    assert rig.truth((LONG, "BTC")) == rig.truth((SHORT, "BTC")) == 0
+    assert pair.long.lots == pair.short.lots == 0
+    rig.check()
