@@ -49,6 +49,9 @@ class Cures:
             lots = min(lots, int(instrument.max_qty / instrument.lot_size))
         desk = engine.desks[leg.venue]
         ready = desk.reconciled and desk.gateway.entry_ready and desk.gateway.may_send(True)
+        if reducing and engine.state.overclaimed(key) * leg.side.sign > 0:
+            ready = False  # once more would open the opposite
+            engine.on_hint(leg.venue, "position does not cover a leg")
         return CureLeg(
             instrument=instrument,
             side=side,

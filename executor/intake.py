@@ -195,7 +195,9 @@ def _listen(path: Path) -> socket.socket:
     except OSError as error:
         listener.close()
         reason = error.strerror or str(error)  # a path over 107 bytes has no errno
-        raise ConfigError(f"{path}: the executor's socket cannot be made ({reason}); check run.shm_dir and run.name") from error
+        raise ConfigError(
+            f"{path}: the executor's socket cannot be made ({reason}); check run.shm_dir and run.name"
+        ) from error
     return listener
 
 

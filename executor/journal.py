@@ -234,9 +234,7 @@ class Journal:
         self._fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
         torn = files.cut_tail(self._fd, self.directory, self._sequence, end)
         if torn is not None:
-            self._log.warning(
-                "journal_torn_tail", after_sequence=self._sequence, torn_bytes=torn[0], copy=str(torn[1])
-            )
+            self._log.warning("journal_torn_tail", after_sequence=self._sequence, torn_bytes=torn[0], copy=str(torn[1]))
         if os.fstat(self._fd).st_size < self._segment_bytes:
             os.posix_fallocate(self._fd, 0, self._segment_bytes)
         os.fsync(self._fd)

@@ -142,6 +142,4 @@ def _write_identity(path: Path, fd: int, identity: Holder) -> None:
 def _refusal(path: Path, error: OSError) -> TandemError:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return BusyError(f"{path}: no space left on the disk for the lock; free some, the supervisor tries again")
-    return ConfigError(
-        f"{path}: the lock cannot be opened ({error.strerror}); check run.lock_dir, its owner and mode"
-    )
+    return ConfigError(f"{path}: the lock cannot be opened ({error.strerror}); check run.lock_dir, its owner and mode")

@@ -169,6 +169,8 @@ class Pairs:
         if unknown:
             self._wait_unknown(pair, unknown)
             return
+        if self._gave_up(pair):
+            return
         self._measure(pair)
         if pair.long.lots == 0 and pair.short.lots == 0:
             self._finish(pair, why)
@@ -219,6 +221,20 @@ class Pairs:
                 if cure is not None and cure.is_open:
                     self._engine.log.error("unwinding_filled_leg", pair_id=pair.pair_id, venue=leg.venue)
                     self._attempt(pair, [cure], "unwind")
+
+    def _gave_up(self, pair: PairBook) -> bool:
+        """A leg that claims more than our position holds, with nothing under way that could explain it (a foreign fill came
+        while the leg's own order was unknown): the position is right. Adopting it looks at the pair again."""
+        state = self._engine.state
+        for leg in pair.legs:
+            key = (leg.venue, pair.symbol)
+            position = state.positions.get(key)
+            if position is None or position.book.unbooked_lots or state.overclaimed(key) * leg.side.sign <= 0:
+                continue
+            if not any(order.key == key for order in state.open_orders()):
+                self._engine.adopt(key, position.book.lots, foreign=False, why="a leg claims more than there is")
+                return True
+        return False
 
     def _agreed(self, pair: PairBook, why: str) -> None:
         if not pair.long.lots or not pair.short.lots:  # only dust is left, on one side

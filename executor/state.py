@@ -116,6 +116,20 @@ class State(msgspec.Struct, kw_only=True):
         """The same in canonical base units."""
         return self.lots(key) * self.lot_qty(key) if key in self.contracts else ZERO
 
+    def overclaimed(self, key: Key) -> int:
+        """Signed lots by which the legs of live pairs claim more than our position there holds without what is by hand.
+
+        So it is between the answer and the fills of an order outside any pair, and after a foreign fill that met a leg whose
+        own order was still unknown. A partly foreign position proves nothing; 0 then."""
+        position = self.positions.get(key)
+        if position is not None and position.foreign:
+            return 0
+        own = position.book.lots - position.by_hand_lots if position is not None else 0
+        legs = [leg.lots for leg in self._legs(key)]
+        excess = sum(legs) - own
+        sign = 1 if excess > 0 else -1
+        return sign * min(abs(excess), sum(abs(lots) for lots in legs if lots * sign > 0))
+
     def lot_qty(self, key: Key) -> Decimal:
         contract = self.contracts[key]
         return contract.lot_size * contract.multiplier
@@ -292,8 +306,7 @@ class State(msgspec.Struct, kw_only=True):
     def _attribute(self, fill: Fill, wire_ns: int) -> None:
         """A fill outside any pair that reduces a live pair's leg belongs to that leg (liquidation, flatten, by hand), as far as
         the position no longer covers the legs: a part that is foreign or by hand goes first."""
-        legs = [pair.leg(fill.venue) for pair in self.live_pairs() if pair.symbol == fill.symbol]
-        claimed = sum(leg.lots for leg in legs if leg is not None) * -fill.side.sign
+        claimed = sum(leg.lots for leg in self._legs((fill.venue, fill.symbol))) * -fill.side.sign
         covered = max(0, self._position((fill.venue, fill.symbol)).book.lots * -fill.side.sign)
         left = min(fill.lots, max(0, claimed - covered))
         for pair in self.live_pairs():
@@ -307,23 +320,30 @@ class State(msgspec.Struct, kw_only=True):
             pair.track(wire_ns)
 
     def _adopt(self, record: PositionAdopted) -> None:
-        """The venue's word replaces ours; what it took away from live legs is taken from them, at their entry price."""
+        """The venue's word replaces ours; what live legs claim beyond it is taken from them, at their entry price."""
         key = (record.venue, record.symbol)
         position = self._position(key)
-        change = record.lots - position.book.lots
+        position.book.booked_lots += record.lots - position.book.lots
         position.book.lots = record.lots
-        position.book.booked_lots += change
+        position.foreign = False
+        excess = self.overclaimed(key)
         position.foreign = record.foreign and record.lots != 0
         position.why = record.why
         for pair in self.live_pairs():
             leg = pair.leg(record.venue)
-            if pair.symbol != record.symbol or leg is None or leg.lots * change >= 0:
+            if pair.symbol != record.symbol or leg is None or leg.lots * excess <= 0:
                 continue
-            part = min(abs(change), abs(leg.lots)) * (1 if change > 0 else -1)
-            change -= part
-            leg.book.lots += part
-            leg.book.booked_lots += part
+            part = min(abs(excess), abs(leg.lots)) * (1 if excess > 0 else -1)
+            excess -= part
+            leg.book.lots -= part
+            leg.book.booked_lots -= part
             pair.track(record.wire_ns)
+
+    def _legs(self, key: Key) -> Iterator[PairLeg]:
+        for pair in self.live_pairs():
+            leg = pair.leg(key[0])
+            if leg is not None and pair.symbol == key[1]:
+                yield leg
 
     def _freeze(self, record: Frozen) -> None:
         self.frozen[(record.venue, record.symbol)] = record.reason

@@ -147,7 +147,7 @@ def _headline(context: Context, page: AccountSnapshot | str, trouble: str) -> No
     known = views.equity_usd(page)
     equity = "unknown" if known is None else _usd(known)
     context.say(
-        f"equity {equity}  net {_usd(page.net_usd)}  pairs {len(views.open_pairs(page))} open, "
+        f"equity {equity}  realized net {_usd(page.net_usd)}  pairs {len(views.open_pairs(page))} open, "
         f"{page.pairs_opened} opened, {page.pairs_closed} closed"
     )
     unhedged = f"{_usd(page.unhedged_usd)} for {page.unhedged_age_ns / NS_PER_S:.2f} s"

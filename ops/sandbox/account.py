@@ -15,7 +15,9 @@ from ops.sandbox.model import ZERO, AccountState, Contract, Margin, Order, Posit
 Marks = Callable[[str], Decimal]
 
 
-def apply_fill(account: AccountState, position: Position, side: Side, qty: Decimal, px: Decimal, fee: Decimal) -> Decimal:
+def apply_fill(
+    account: AccountState, position: Position, side: Side, qty: Decimal, px: Decimal, fee: Decimal
+) -> Decimal:
     """Change position and cash by one execution; returns the realised PnL (fees apart)."""
     before = position.qty
     after = before + side.sign * qty

@@ -57,7 +57,9 @@ class AppendLog:
         """One line, handed to the kernel whole. Raises InvariantError when the disk is full."""
         line = _line(self._encode(record))
         written = os.write(self._fd, line)
-        invariant(written == len(line), f"{self._path}: only {written} of {len(line)} bytes were written; is the disk full?")
+        invariant(
+            written == len(line), f"{self._path}: only {written} of {len(line)} bytes were written; is the disk full?"
+        )
         self._bytes += written
 
     @property

@@ -1,14 +1,14 @@
 """The sandbox's own endpoint on loopback: what tests and people may ask of the simulated world. No venue has this.
 
-    GET  /control/state                                      every account of every venue: equity, positions, orders, fills
-    POST /control/account  {"venue","address","agents"?,"balance_usd"?}
-    POST /control/basis    {"venue","symbol","bps"}          shift one venue's prices; decays like any other basis
-    POST /control/price    {"symbol","bps"}                  move the fair price on every venue
-    POST /control/venue    {"venue","serving": bool}         close or open a venue's port; its exchange goes on
-    POST /control/fault    {"venue","kind","traffic"?,"value"?,"way"?,"times"?,"for_s"?}   see faults.py; answers its number
-    POST /control/clear    {"venue"?,"number"?}              end one fault, or all of a venue, or all
-    GET  /control/faults                                     in force and lately ended, by venue
-    GET  /control/healthz
+GET  /control/state                                      every account of every venue: equity, positions, orders, fills
+POST /control/account  {"venue","address","agents"?,"balance_usd"?}
+POST /control/basis    {"venue","symbol","bps"}          shift one venue's prices; decays like any other basis
+POST /control/price    {"symbol","bps"}                  move the fair price on every venue
+POST /control/venue    {"venue","serving": bool}         close or open a venue's port; its exchange goes on
+POST /control/fault    {"venue","kind","traffic"?,"value"?,"way"?,"times"?,"for_s"?}   see faults.py; answers its number
+POST /control/clear    {"venue"?,"number"?}              end one fault, or all of a venue, or all
+GET  /control/faults                                     in force and lately ended, by venue
+GET  /control/healthz
 """
 
 from __future__ import annotations

@@ -172,7 +172,9 @@ class Execution:
                 self._execute(change, account, order, match, LiquiditySide.TAKER, liquidation=True)
                 left -= match.qty
             if left:
-                self._execute(change, account, order, Match(self._pricing.mark(name), left, None), LiquiditySide.TAKER, True)
+                self._execute(
+                    change, account, order, Match(self._pricing.mark(name), left, None), LiquiditySide.TAKER, True
+                )
         if account.cash < 0 and not any(position.qty for position in account.positions.values()):
             account.cash = ZERO  # the insurance fund takes the rest
 

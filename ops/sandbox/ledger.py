@@ -219,6 +219,5 @@ class Ledger:
             del self._by_client[key]
 
 
-
 def _chunks(rows: list[T]) -> Iterable[list[T]]:
     return (rows[at : at + SNAPSHOT_ROWS] for at in range(0, len(rows), SNAPSHOT_ROWS))

@@ -156,7 +156,9 @@ class Sandbox:
 
     def on_dump(self) -> None:
         for name, server in self.servers.items():
-            self._log.info("venue_state", venue=name, serving=server.is_serving, accounts=len(server.exchange.ledger.accounts))
+            self._log.info(
+                "venue_state", venue=name, serving=server.is_serving, accounts=len(server.exchange.ledger.accounts)
+            )
 
     async def _drive(self, stop: asyncio.Event) -> None:
         """Steps are due by elapsed time, housekeeping every 100 ms, until asked to stop."""

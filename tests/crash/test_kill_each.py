@@ -53,7 +53,10 @@ def test_afterwards_nothing_was_doubled_and_nothing_is_naked(system: System) -> 
 def epochs(system: System) -> dict[str, int]:
     """How often the executor and each feed began, as their shared memory says."""
     page = system.page()
-    feeds = {f"feed-{row['venue']}": int(row["epoch"]) for row in json.loads(system.cli("status", "--json", check=False).stdout)["feeds"]}
+    feeds = {
+        f"feed-{row['venue']}": int(row["epoch"])
+        for row in json.loads(system.cli("status", "--json", check=False).stdout)["feeds"]
+    }
     return {"executor": page.executor_epoch if page else 0, **feeds}
 
 

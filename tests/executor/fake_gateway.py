@@ -85,7 +85,9 @@ class FakeGateway:
 
     signs_apart = False
 
-    def __init__(self, venue: Venue, instruments: list[Instrument], clock: Clock, trace: list[str] | None = None) -> None:
+    def __init__(
+        self, venue: Venue, instruments: list[Instrument], clock: Clock, trace: list[str] | None = None
+    ) -> None:
         self.venue = venue
         self.signer_id = f"0xsigner-{venue}"
         self.account_id = f"0xaccount-{venue}"
@@ -366,6 +368,4 @@ class FakeGateway:
             future.set_result(Rejected(code=RejectCode.UNKNOWN_ORDER, detail="no such order"))
             return
         placed.status = OrderStatus.CANCELED
-        future.set_result(
-            Accepted(venue_order_id="", status=OrderStatus.CANCELED, filled_lots=placed.filled_lots)
-        )
+        future.set_result(Accepted(venue_order_id="", status=OrderStatus.CANCELED, filled_lots=placed.filled_lots))

@@ -192,7 +192,9 @@ def test_every_kind_of_record_becomes_exact_rows(desk: Desk) -> None:
         ("2000000", "0.00001", "20", "0.0123", 11),
         ("2000000", "0.0000101", "20.2", "0.0123", 11),
     ], "a fill told twice is one row"
-    assert desk.ask("SELECT status, reason, moved_calendar_ns, edge_bps FROM pairs") == [("open", "both legs", 14, 30.5)]
+    assert desk.ask("SELECT status, reason, moved_calendar_ns, edge_bps FROM pairs") == [
+        ("open", "both legs", 14, 30.5)
+    ]
     ((pair, fills, turnover, price, fees),) = desk.ask("SELECT * FROM pair_cash")
     assert (pair, fills) == ("p1-1", 2)
     assert (turnover, price, fees) == pytest.approx((40.2, 0.2, 0.0246))

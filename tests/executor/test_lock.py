@@ -90,9 +90,7 @@ async def take(
 ) -> AccountLock:
     identity = holders.myself(Path("/srv/b/sandbox.toml"), directory / "state", CLOCK)
     log = Log("test", CLOCK, write=lines.append)
-    return await acquire(
-        directory, VENUE, account, identity, wait_s=wait_s, takeover=takeover, log=log, clock=CLOCK
-    )
+    return await acquire(directory, VENUE, account, identity, wait_s=wait_s, takeover=takeover, log=log, clock=CLOCK)
 
 
 def until(condition: Callable[[], bool], bound_s: float = 10.0) -> None:

@@ -102,6 +102,11 @@ async def test_any_life_ends_hedged_and_equals_its_journal(seed: int, tmp_path: 
     for pair in rig.state.pairs.values():
         assert pair.off_qty == 0, (seed, pair.pair_id)
         assert pair.status in (PairStatus.OPEN, PairStatus.CLOSED, PairStatus.ABORTED), (seed, pair)
+    for key, position in rig.state.positions.items():
+        legs = [(pair, pair.leg(key[0])) for pair in rig.state.pairs.values() if pair.symbol == key[1]]
+        live = sum(leg.lots for pair, leg in legs if leg is not None and not pair.is_final)
+        dust = sum(abs(leg.lots) for pair, leg in legs if leg is not None and pair.is_final)
+        assert position.foreign or abs(live - rig.truth(key)) <= dust, (seed, key)
     ids = [record.client_order_id for record in rig.journal.records() if type(record).__name__ == "OrderPrepared"]
     assert len(ids) == len(set(ids))
 

@@ -108,7 +108,12 @@ def test_a_residual_is_told_exactly_and_is_not_success(run: Run) -> None:
     result = run.flatten()
     assert (result.exit_code, result.flat) == (EXIT_RESIDUAL, False)
     (left,) = result.residual
-    assert (left.venue, left.symbol, left.qty, left.notional_usd) == ("aster", "BTC", Decimal("-0.013"), Decimal("812.5"))
+    assert (left.venue, left.symbol, left.qty, left.notional_usd) == (
+        "aster",
+        "BTC",
+        Decimal("-0.013"),
+        Decimal("812.5"),
+    )
 
 
 def test_an_unreachable_venue_is_not_success(run: Run) -> None:

@@ -191,7 +191,11 @@ class Actions:
 
     def _modify(self, user: str, oid: int | str, new: wire.OrderWire) -> Row | str:
         """Cancel and replace: a new oid; the old order is gone even if the new one is refused."""
-        old = self._exchange.order(user, order_id=oid) if isinstance(oid, int) else self._exchange.order(user, client_id=oid)
+        old = (
+            self._exchange.order(user, order_id=oid)
+            if isinstance(oid, int)
+            else self._exchange.order(user, client_id=oid)
+        )
         if old is None or isinstance(self._exchange.cancel(user, old.order_id), Refused):
             return {"error": f"Cannot modify canceled or filled order. asset={new.a}"}
         return self._place(user, new)

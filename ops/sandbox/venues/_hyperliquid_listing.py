@@ -37,8 +37,16 @@ _ROWS = (
     _Row("PAXG", "PAXG", 3, 10, 10),
     _Row("PEPE", "kPEPE", 0, 10, 10, multiplier=1000),
 )
-_TIERED = {52: (10, 5, "20000000.0"), 54: (20, 10, "70000000.0"), 55: (25, 15, "100000000.0"), 56: (40, 20, "150000000.0")}
-_SPOT_TOKENS = (("USDC", 8, 8, "0x6d1e7cde53ba9467b783cb7c530ce054"), ("PURR", 0, 5, "0xc1fb593aeffbeb02f85e0308e9956a90"))
+_TIERED = {
+    52: (10, 5, "20000000.0"),
+    54: (20, 10, "70000000.0"),
+    55: (25, 15, "100000000.0"),
+    56: (40, 20, "150000000.0"),
+}
+_SPOT_TOKENS = (
+    ("USDC", 8, 8, "0x6d1e7cde53ba9467b783cb7c530ce054"),
+    ("PURR", 0, 5, "0xc1fb593aeffbeb02f85e0308e9956a90"),
+)
 
 
 def terms(symbols: tuple[str, ...]) -> Terms:
@@ -46,7 +54,9 @@ def terms(symbols: tuple[str, ...]) -> Terms:
     known = {row.symbol for row in _ROWS if row.listed}
     unknown = [symbol for symbol in symbols if symbol not in known]
     if unknown:
-        raise ConfigError(f"sandbox.symbols: {', '.join(unknown)}: the simulated Hyperliquid lists {', '.join(sorted(known))}")
+        raise ConfigError(
+            f"sandbox.symbols: {', '.join(unknown)}: the simulated Hyperliquid lists {', '.join(sorted(known))}"
+        )
     rows = [row for row in _ROWS if not row.listed or row.symbol in symbols]
     return Terms(
         contracts=tuple(_contract(row) for row in rows),

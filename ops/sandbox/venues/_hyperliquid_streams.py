@@ -93,7 +93,9 @@ class Streams:
         now = self._clock.mono_ns()
         if self._is_due("ctx", now, CONTEXT_NS):
             for key in self._keys("activeAssetCtx"):
-                self._publish(key, "activeAssetCtx", {"coin": key[1], "ctx": rows.asset_context(self._exchange, key[1])})
+                self._publish(
+                    key, "activeAssetCtx", {"coin": key[1], "ctx": rows.asset_context(self._exchange, key[1])}
+                )
         if self._is_due("fast", now, FAST_BOOK_NS):
             for key in self._keys("l2Book"):
                 if key[2] == "fast":

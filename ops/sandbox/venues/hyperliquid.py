@@ -80,5 +80,3 @@ def _answer(status: int, body: bytes) -> web.Response:
 
 def _text(status: int, text: str) -> web.Response:
     return web.Response(status=status, text=text)
-
-

@@ -87,7 +87,13 @@ class World:
         """A signed body, by the SDK's own signer."""
         nonce = self.nonce() if nonce is None else nonce
         signature = sign_l1_action(wallet, action, vault, nonce, expires, False)
-        return {"action": action, "nonce": nonce, "signature": signature, "vaultAddress": vault, "expiresAfter": expires}
+        return {
+            "action": action,
+            "nonce": nonce,
+            "signature": signature,
+            "vaultAddress": vault,
+            "expiresAfter": expires,
+        }
 
     async def act(self, action: dict[str, Any], **signing: Any) -> Any:
         return await self.send(self.body(action, **signing))

@@ -82,7 +82,13 @@ async def test_isolated_position_holds_its_own_margin() -> None:
         assert Decimal(row["liquidationPrice"]) > 50_000
         wallet = (await world.call("GET", "balance")).body[0]
         assert Decimal(wallet["balance"]) - Decimal(wallet["crossWalletBalance"]) == Decimal("100.006")
-        for amount, kind, code in (("99999", 1, -4050), ("90", 2, -4051), ("0", 1, -4055), ("-5", 1, -4055), ("1", 3, -1130)):
+        for amount, kind, code in (
+            ("99999", 1, -4050),
+            ("90", 2, -4051),
+            ("0", 1, -4055),
+            ("-5", 1, -4055),
+            ("1", 3, -1130),
+        ):
             assert (await world.call("POST", "positionMargin", symbol="BTCUSDT", amount=amount, type=kind)).code == code
 
 
@@ -212,7 +218,10 @@ async def test_exchange_info_and_tickers() -> None:
         assert filters["PRICE_FILTER"]["tickSize"] == "0.0000001"
         assert filters["LOT_SIZE"]["stepSize"] == "1"
         assert filters["MIN_NOTIONAL"]["notional"] == "5"
-        assert {row["rateLimitType"]: row["limit"] for row in info["rateLimits"]} == {"REQUEST_WEIGHT": 2400, "ORDERS": 1200}
+        assert {row["rateLimitType"]: row["limit"] for row in info["rateLimits"]} == {
+            "REQUEST_WEIGHT": 2400,
+            "ORDERS": 1200,
+        }
         assert abs((await world.get("/fapi/v3/time")).body["serverTime"] - world.clock.wire_ns() // NS_PER_MS) < 5_000
         assert (await world.get("/fapi/v3/ping")).body == {}
         one = (await world.get("/fapi/v3/ticker/bookTicker", symbol="1000PEPEUSDT")).body

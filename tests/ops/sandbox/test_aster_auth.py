@@ -48,7 +48,11 @@ def test_v3_vector_recovers_its_signer_from_the_text_as_sent(case: dict[str, Any
 def test_wallet_signed_vector_recovers_the_wallet(case: dict[str, Any]) -> None:
     inputs, expected = case["inputs"], case["expected"]
     fields = [
-        (name[0].upper() + name[1:], _TYPES.get(name, "string"), str(value).lower() if value in (True, False) else str(value))
+        (
+            name[0].upper() + name[1:],
+            _TYPES.get(name, "string"),
+            str(value).lower() if value in (True, False) else str(value),
+        )
         for name, value in inputs["params_in_order"]
     ]
     assert [{"name": name, "type": kind} for name, kind, _ in fields] == expected["types"]

@@ -217,7 +217,9 @@ async def test_watch_private() -> None:
         watching = asyncio.create_task(client("watch_positions", [BTC]))
         await eventually(lambda: world.venue.hub._listeners)
         await client("create_order", BTC, "limit", "buy", 0.01, 59_000.0, {"clientOrderId": "resting"})
-        await client("create_order", BTC, "limit", "buy", 0.2, 60_006.0, {"timeInForce": "IOC", "clientOrderId": "taken"})
+        await client(
+            "create_order", BTC, "limit", "buy", 0.2, 60_006.0, {"timeInForce": "IOC", "clientOrderId": "taken"}
+        )
         position = await watching
         await eventually(lambda: client.ccxt.orders is not None and len(client.ccxt.orders) == 2)
         orders = {row["clientOrderId"]: row for row in client.ccxt.orders}

@@ -31,7 +31,9 @@ async def test_no_signed_request_gets_a_server_error() -> None:
             for _ in range(12):
                 names = {*rng.sample(NAMES, rng.randint(0, 3)), *(n for n in route.mandatory if rng.random() < 0.9)}
                 known = [n for n in route.optional if rng.random() < 0.3]
-                params = {name: rng.choice(VALUES) for name in {*(names if rng.random() < 0.5 else route.mandatory), *known}}
+                params = {
+                    name: rng.choice(VALUES) for name in {*(names if rng.random() < 0.5 else route.mandatory), *known}
+                }
                 path = route.path.removeprefix("/fapi/v3/")
                 if route.path.startswith("/api/"):
                     continue

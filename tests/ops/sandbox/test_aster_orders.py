@@ -274,8 +274,14 @@ async def test_batch_answers_in_order_each_for_itself() -> None:
 async def test_modify_keeps_the_ids_and_a_failed_one_keeps_the_order() -> None:
     async with World() as world:
         placed = (await world.order("BUY", "0.01", "59000", newClientOrderId="m")).body
-        changed = await world.call("PUT", "order", symbol="BTCUSDT", origClientOrderId="m", quantity="0.02", price="58000")
-        assert (changed.body["orderId"], changed.body["price"], changed.body["origQty"]) == (placed["orderId"], "58000", "0.02")
+        changed = await world.call(
+            "PUT", "order", symbol="BTCUSDT", origClientOrderId="m", quantity="0.02", price="58000"
+        )
+        assert (changed.body["orderId"], changed.body["price"], changed.body["origQty"]) == (
+            placed["orderId"],
+            "58000",
+            "0.02",
+        )
         for bad, code in (({"price": "58000.05"}, -4014), ({"quantity": "0.00005"}, -1111), ({"price": None}, -1102)):
             params = {"quantity": "0.02", "price": "57000"} | bad
             refused = await world.call("PUT", "order", symbol="BTCUSDT", orderId=placed["orderId"], **params)
@@ -309,7 +315,14 @@ async def test_unfilled_ended_orders_are_forgotten_after_seven_days() -> None:
 async def test_countdown_cancels_its_symbol_once_unless_disarmed_and_survives_a_restart() -> None:
     clock = SimClock()
     async with World(clock=clock) as world:
-        eth = {"symbol": "ETHUSDT", "side": "BUY", "type": "LIMIT", "timeInForce": "GTC", "quantity": "0.1", "price": "2900"}
+        eth = {
+            "symbol": "ETHUSDT",
+            "side": "BUY",
+            "type": "LIMIT",
+            "timeInForce": "GTC",
+            "quantity": "0.1",
+            "price": "2900",
+        }
         await world.order("BUY", "0.01", "59000")
         await world.call("POST", "order", **eth)
         armed = await world.call("POST", "countdownCancelAll", symbol="BTCUSDT", countdownTime=60000)

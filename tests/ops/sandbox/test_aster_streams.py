@@ -87,7 +87,10 @@ async def test_malformed_requests_are_answered_and_missing_ids_tolerated() -> No
         assert (await ask(ws, "SUBSCRIBE", ["btcusdt@depth5"], "one"))["code"] == 2
         assert (await ask(ws, "SUBSCRIBE", ["btcusdt@depth5"], -1))["code"] == 2
         assert (await ask(ws, "SUBSCRIB", ["btcusdt@depth5"]))["code"] == 2
-        assert (await ask(ws, "SET_PROPERTY", ["combined", "yes"])) == {"code": 1, "msg": "Invalid value type: expected Boolean"}
+        assert (await ask(ws, "SET_PROPERTY", ["combined", "yes"])) == {
+            "code": 1,
+            "msg": "Invalid value type: expected Boolean",
+        }
         assert (await ask(ws, "GET_PROPERTY", ["color"])) == {"code": 0, "msg": "Unknown property"}
         await ws.send_json({"method": "SUBSCRIBE", "params": ["btcusdt@bookTicker"]})
         assert await frame(ws) == {"result": None, "id": None}

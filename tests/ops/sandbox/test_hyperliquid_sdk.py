@@ -46,7 +46,8 @@ class Trader:
         self.agent = Account.from_key(f"0x{number + 1:064x}")
         self.user = self.master.address.lower()
         sandbox.control(
-            "account", {"venue": "hyperliquid", "address": self.user, "agents": [self.agent.address], "balance_usd": 10_000}
+            "account",
+            {"venue": "hyperliquid", "address": self.user, "agents": [self.agent.address], "balance_usd": 10_000},
         )
         self.info = info
         self._clients: list[Exchange] = []
@@ -219,9 +220,30 @@ def test_rounding_and_reduce_only_and_post_only_refusals(trader: Trader) -> None
 def test_a_batch_answers_one_status_per_order(trader: Trader) -> None:
     mid = trader.mid("SOL")
     requests = [
-        {"coin": "SOL", "is_buy": True, "sz": 1.0, "limit_px": round(mid * 0.9, 2), "order_type": GTC, "reduce_only": False},
-        {"coin": "SOL", "is_buy": True, "sz": 0.01, "limit_px": round(mid * 0.9, 2), "order_type": GTC, "reduce_only": False},
-        {"coin": "SOL", "is_buy": True, "sz": 1.0, "limit_px": round(mid * 1.05, 2), "order_type": IOC, "reduce_only": False},
+        {
+            "coin": "SOL",
+            "is_buy": True,
+            "sz": 1.0,
+            "limit_px": round(mid * 0.9, 2),
+            "order_type": GTC,
+            "reduce_only": False,
+        },
+        {
+            "coin": "SOL",
+            "is_buy": True,
+            "sz": 0.01,
+            "limit_px": round(mid * 0.9, 2),
+            "order_type": GTC,
+            "reduce_only": False,
+        },
+        {
+            "coin": "SOL",
+            "is_buy": True,
+            "sz": 1.0,
+            "limit_px": round(mid * 1.05, 2),
+            "order_type": IOC,
+            "reduce_only": False,
+        },
     ]
     first, second, third = statuses(trader.exchange.bulk_orders(requests))
     assert "resting" in first
@@ -238,7 +260,9 @@ def test_cancel_by_cloid_and_modify_gives_a_new_oid_under_the_same_cloid(trader:
     mid = trader.mid("ETH")
     cloid = Cloid.from_str("0x1234567890abcdef1234567890abcdef")
     old = only(trader.exchange.order("ETH", True, 0.01, round(mid * 0.95, 1), GTC, cloid=cloid))["resting"]["oid"]
-    new = only(trader.exchange.modify_order(old, "ETH", True, 0.02, round(mid * 0.94, 1), GTC, cloid=cloid))["resting"]["oid"]
+    new = only(trader.exchange.modify_order(old, "ETH", True, 0.02, round(mid * 0.94, 1), GTC, cloid=cloid))["resting"][
+        "oid"
+    ]
     assert new != old
     (order,) = trader.info.open_orders(trader.user)
     assert (order["oid"], order["sz"], order["cloid"]) == (new, "0.02", cloid.to_raw())
@@ -279,7 +303,9 @@ def test_market_open_and_close_leave_nothing(trader: Trader) -> None:
 def test_dead_man_switch_needs_volume(trader: Trader) -> None:
     answer = trader.exchange.schedule_cancel(int(time.time() * 1000) + 10_000)
     assert answer["status"] == "err"
-    assert answer["response"].startswith("Cannot set scheduled cancel time until enough volume traded. Required: $1000000.")
+    assert answer["response"].startswith(
+        "Cannot set scheduled cancel time until enough volume traded. Required: $1000000."
+    )
 
 
 def test_noop_burns_a_nonce(trader: Trader) -> None:
@@ -387,7 +413,14 @@ def test_streams_tell_what_happens(sandbox: SandboxProcess, trader: Trader) -> N
         quote = heard["bbo"][-1]
         assert float(quote["bbo"][0]["px"]) < float(quote["bbo"][1]["px"])
         assert len(heard["l2Book"][0]["levels"][0]) == 20
-        assert set(heard["activeAssetCtx"][0]["ctx"]) >= {"funding", "markPx", "oraclePx", "midPx", "openInterest", "dayNtlVlm"}
+        assert set(heard["activeAssetCtx"][0]["ctx"]) >= {
+            "funding",
+            "markPx",
+            "oraclePx",
+            "midPx",
+            "openInterest",
+            "dayNtlVlm",
+        }
         until(lambda: len(heard["bbo"]) >= 5 and len(heard["activeAssetCtx"]) >= 2)
     finally:
         info.disconnect_websocket()

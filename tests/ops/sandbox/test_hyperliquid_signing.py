@@ -88,7 +88,16 @@ def test_a_malformed_signature_recovers_nobody(r: str, s: str, v: int) -> None:
 
 @pytest.mark.parametrize(
     "change",
-    [{"p": "NaN"}, {"p": "x"}, {"s": "Infinity"}, {"c": "0x12"}, {"c": "0x" + "g" * 32}, {"p": 5}, {"a": "0"}, {"b": 1}],
+    [
+        {"p": "NaN"},
+        {"p": "x"},
+        {"s": "Infinity"},
+        {"c": "0x12"},
+        {"c": "0x" + "g" * 32},
+        {"p": 5},
+        {"a": "0"},
+        {"b": 1},
+    ],
 )
 def test_what_is_not_an_order_does_not_decode(change: dict[str, Any]) -> None:
     body = copy.deepcopy(SIGNED[0]["expected"]["body"])

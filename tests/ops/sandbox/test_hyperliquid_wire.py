@@ -48,7 +48,13 @@ def refused(answer: Any) -> str:
     [
         ("/info", b'{"type":"meta"}', "text/plain", 415, b""),
         ("/info", b"{", "application/json", 400, b""),
-        ("/info", b'{"type":"what"}', "application/json", 422, b"Failed to deserialize the JSON body into the target type"),
+        (
+            "/info",
+            b'{"type":"what"}',
+            "application/json",
+            422,
+            b"Failed to deserialize the JSON body into the target type",
+        ),
         ("/info", b'{"type":"clearinghouseState"}', "application/json", 422, b"Failed to deserialize"),
         ("/info", b'{"type":"clearinghouseState","user":"0x1"}', "application/json", 422, b"Failed to deserialize"),
         ("/info", b'{"type":"fundingHistory","coin":"btc","startTime":0}', "application/json", 500, b"null"),
@@ -150,7 +156,10 @@ async def test_vault_addresses_are_signed_and_must_be_the_account() -> None:
 async def test_weight_and_address_limits() -> None:
     async with World() as world:
         cancels = [{"a": BTC, "o": n} for n in range(201)]
-        assert refused(await world.act({"type": "cancel", "cancels": cancels})) == "Signed action over weight limit of 200."
+        assert (
+            refused(await world.act({"type": "cancel", "cancels": cancels}))
+            == "Signed action over weight limit of 200."
+        )
         world.exchange.count_request(USER, 10_000)
         text = refused(await world.act(orders(order(BTC, True, "80100", "0.01"))))
         assert text.startswith("Too many cumulative requests sent (10001 > 10000) for cumulative volume traded $0.00.")
@@ -166,7 +175,10 @@ async def test_weight_and_address_limits() -> None:
         (order(BTC, True, "80000", "0.0001"), "Order must have minimum value of $10. asset=0"),
         (order(BTC, True, "80000", "9"), "Insufficient margin to place order. asset=0"),
         (order(BTC, False, "80000", "0.01", reduce_only=True), "Reduce only order would increase position. asset=0"),
-        (order(ETH, True, "2001", "1", "Alo"), "Post only order would have immediately matched, bbo was 1999.9@2000.1. asset=1"),
+        (
+            order(ETH, True, "2001", "1", "Alo"),
+            "Post only order would have immediately matched, bbo was 1999.9@2000.1. asset=1",
+        ),
         (order(ETH, True, "1990", "1"), "Order could not immediately match against any resting orders. asset=1"),
         (order(ETH, True, "3900", "1"), "Order price cannot be more than 80% away from the reference price asset=1"),
         (order(DEAD, True, "1", "100"), "Order has invalid asset. asset=2"),
@@ -380,7 +392,9 @@ async def test_a_reduce_only_order_ends_with_the_position_and_says_so() -> None:
 
 async def test_liquidation_marks_the_fill_and_the_cancelled_orders() -> None:
     async with World() as world:
-        assert (await world.act({"type": "updateLeverage", "asset": ETH, "isCross": True, "leverage": 25}))["status"] == "ok"
+        assert (await world.act({"type": "updateLeverage", "asset": ETH, "isCross": True, "leverage": 25}))[
+            "status"
+        ] == "ok"
         for _ in range(8):
             only(await world.act(orders(order(ETH, True, "2002", "12"))))
             world.quote("ETH", 2_000.0, touch_usd=30_000.0)
@@ -419,4 +433,3 @@ async def test_stopping_breaks_connections_as_a_bad_path_would() -> None:
         socket = await world.socket()
         world.venue.drop_connections()
         assert await socket.closed() == 1006
-

@@ -118,4 +118,6 @@ def test_one_symbol_on_one_venue_pays_60_to_120_bps_per_8_h_more() -> None:
         }
         assert 60e-4 <= gaps.pop(curve.rich_symbol) <= 120e-4
         assert all(abs(gap) < 5e-4 for gap in gaps.values())
-    assert FundingCurve(20260101, SYMBOLS, VENUES).hourly("aster", "BTC", 490_000) == curve.hourly("aster", "BTC", 490_000)
+    assert FundingCurve(20260101, SYMBOLS, VENUES).hourly("aster", "BTC", 490_000) == curve.hourly(
+        "aster", "BTC", 490_000
+    )

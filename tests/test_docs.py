@@ -1,0 +1,69 @@
+"""What the documents say exists, exists: paths of the feature map, commands of the README, keys of the example secrets."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from core.roster import VENUES
+from ops.cli import parser
+
+ROOT = Path(__file__).resolve().parent.parent
+ROOMS = (
+    "core/",
+    "bookshm/",
+    "feeds/",
+    "executor/",
+    "strategies/",
+    "risk/",
+    "ops/",
+    "tests/",
+    "config/",
+    "docs/",
+    "scripts/",
+)
+
+
+def quoted(document: str) -> list[str]:
+    return re.findall(r"`([^`\n]+)`", (ROOT / document).read_text())
+
+
+@pytest.mark.parametrize("document", ["README.md", "docs/features.md", "docs/architecture.md"])
+def test_every_path_named_exists(document: str) -> None:
+    missing = []
+    for text in quoted(document):
+        for word in text.replace(",", " ").split():
+            if word.startswith(ROOMS) and "<" not in word and "{" not in word:
+                found = list(ROOT.glob(word.rstrip("/"))) if "*" in word else [ROOT / word.rstrip("/")]
+                if not found or not all(path.exists() for path in found):
+                    missing.append(word)
+    assert not missing, missing
+
+
+def test_every_tandem_command_of_the_readme_parses() -> None:
+    text = (ROOT / "README.md").read_text()
+    commands = re.findall(r"\.venv/bin/tandem ([^`\n]+?)(?:  |\n|`)", text)
+    assert commands
+    for command in commands:
+        parser().parse_args(command.strip().split())
+
+
+def test_every_make_target_of_the_readme_exists() -> None:
+    targets = set(re.findall(r"(?m)^([a-z]+):", (ROOT / "Makefile").read_text()))
+    named = set(re.findall(r"\bmake ([a-z]+)", (ROOT / "README.md").read_text()))
+    assert named <= targets, named - targets
+
+
+def test_the_example_names_every_credential_and_no_value() -> None:
+    lines = (ROOT / ".env.example").read_text().splitlines()
+    names = {line.split("=")[0]: line.split("=", 1)[1] for line in lines if "=" in line and not line.startswith("#")}
+    wanted = {credential.name for spec in VENUES for credential in spec.credentials}
+    assert set(names) == wanted
+    assert not any(names.values())
+    text = "\n".join(lines)
+    for spec in VENUES:
+        for credential in spec.credentials:
+            for retired in credential.retired:
+                assert retired in text, f"{retired} is retired and its users look here first"
