@@ -17,9 +17,9 @@ from core.specs import lighter as specs
 from core.types import Balance, Fill, Instrument, Position
 from executor.http_lane import HttpLane, HttpRequest
 from executor.http_reply import HttpReply
-from executor.throttle import Throttle
 from executor.venues import _lighter_answers as answers
 from executor.venues import _lighter_rows as rows
+from executor.venues._lighter_budget import Budget
 from executor.venues._lighter_index import ClientIndex
 from executor.venues._lighter_nonces import TxNonces
 from executor.venues._lighter_tokens import Tokens
@@ -42,7 +42,7 @@ class Reads:
     def __init__(
         self,
         lane: HttpLane,
-        throttle: Throttle,
+        budget: Budget,
         tokens: Tokens,
         account: int,
         key_index: int,
@@ -55,7 +55,7 @@ class Reads:
         log: Log,
     ) -> None:
         self._lane = lane
-        self._throttle = throttle
+        self._budget = budget
         self._tokens = tokens
         self._account = account
         self._key_index = key_index
@@ -211,12 +211,12 @@ class Reads:
             return reply.body
         if reply.status in answers.RATE_STATUSES:
             pause_s = pause_of(reply)
-            self._throttle.pause(pause_s, everything=reply.status == FIREWALL_STATUS)
+            self._budget.pause(pause_s, everything=reply.status == FIREWALL_STATUS)
             raise RateLimited(f"lighter {name}: HTTP {reply.status}", pause_s)
         raise VenueError(f"lighter {name}: HTTP {reply.status}: {reply.body[:200].decode('utf-8', 'replace')}")
 
     async def _ask(self, name: str, query: str, priority: bool) -> HttpReply:
-        self._throttle.require(1, priority=priority)
+        self._budget.require_read(name, priority=priority)
         token = await self._tokens.token()
         return await self._lane.fetch(HttpRequest("GET", f"{PREFIX}{name}?{query}&auth={token}"))
 

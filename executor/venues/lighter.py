@@ -32,8 +32,8 @@ from executor.http_reply import HttpReply
 from executor.nonces import NonceSource
 from executor.outcome import Accepted, Outcome, Unsent
 from executor.signing import lighter as signing
-from executor.throttle import Throttle
 from executor.venues import _lighter_answers as answers
+from executor.venues._lighter_budget import Budget
 from executor.venues._lighter_entry import Entry
 from executor.venues._lighter_index import ClientIndex
 from executor.venues._lighter_nonces import TxNonces
@@ -96,7 +96,7 @@ class Gateway:
         )
         self._timeout_s = settings.request_timeout_ms / 1000
         self._settings = settings
-        self._throttle = Throttle(settings.requests_per_min, settings.reserve_ratio, equipment.clock)
+        self._budget = Budget(settings.requests_per_min, settings.reserve_ratio, equipment.clock)
         self._skew = ClockSkew(MAX_SKEW_NS)
         self._memory = OrderMemory()
         self._index = ClientIndex(self.account_id, equipment.epoch, equipment.recorded())
@@ -111,7 +111,7 @@ class Gateway:
         self._order_lane = self._http(equipment, ORDER_CONNECTIONS)
         self._reads = Reads(
             self._read_lane,
-            self._throttle,
+            self._budget,
             self._tokens,
             self._account,
             self._key_index,
@@ -137,7 +137,7 @@ class Gateway:
             self._socket.lane,
             self._order_lane,
             lambda: self._socket.takes_orders,
-            self._throttle,
+            self._budget.transactions,
             self._skew,
             self._tx_nonces,
             self._reads.next_nonce,
@@ -219,7 +219,7 @@ class Gateway:
 
     @property
     def rate_budget_ratio(self) -> float:
-        return self._throttle.ratio
+        return self._budget.ratio
 
     @property
     def entry_ready(self) -> bool:
@@ -227,7 +227,7 @@ class Gateway:
 
     def may_send(self, priority: bool) -> bool:
         """Openings also wait out the pause that a refused or lost transaction brings."""
-        return (priority or not self._entry.cooling) and self._throttle.admits(priority=priority)
+        return (priority or not self._entry.cooling) and self._budget.transactions.admits(priority=priority)
 
     # ---- orders ---------------------------------------------------------------------------------------------------
 
@@ -374,7 +374,7 @@ class Gateway:
     def _on_reply(self, reply: HttpReply) -> None:
         self._skew.note_date(reply.date_ns, self._clock.wire_ns())
         if reply.status in answers.RATE_STATUSES:
-            self._throttle.pause(pause_of(reply), everything=reply.status == FIREWALL_STATUS)
+            self._budget.pause(pause_of(reply), everything=reply.status == FIREWALL_STATUS)
 
     def _http(self, equipment: Equipment, size: int) -> HttpLane:
         """No keep-alive requests: they would cost budget, and a connection that the venue closes is opened again at once."""

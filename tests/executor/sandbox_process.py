@@ -110,7 +110,6 @@ class Station:
         self.out = LogLines()
         self.events: list[PrivateEvent] = []
         self.blocks: list[int] = []
-        self.recorded: dict[str, int] = {}
         self.clock = clock or SystemClock()
         settings = {
             "rest_url": f"http://{box.url(venue)}",
@@ -119,7 +118,7 @@ class Station:
         }
         config = box.loaded.config.venues[venue]
         values = {name: getattr(config, name) for name in config.__struct_fields__} | settings
-        equipment = Equipment(
+        self.equipment = Equipment(
             venue=Venue(venue),
             settings=type(config)(**values),
             symbols=("BTC", "ETH", "SOL", "HYPE", "PAXG", "PEPE"),
@@ -128,9 +127,8 @@ class Station:
             log=self.out.log,
             rng=random.Random(3),
             nonces=self.nonce_source,
-            recorded=lambda: self.recorded,
         )
-        self.gateway: OrderGateway = importlib.import_module(f"executor.venues.{venue}").Gateway(equipment)
+        self.gateway: OrderGateway = importlib.import_module(f"executor.venues.{venue}").Gateway(self.equipment)
         self._account = tag16(self.gateway.account_id)
         self._serial = random.Random().getrandbits(23)
 
