@@ -1,11 +1,12 @@
 """A whole Tandem of a test's own: real supervisord, own root, run name, ports and locks; nothing left behind.
 
-The root is a scratch directory with this checkout's supervisord.conf and config/ (ports and names changed) and a link to
-its .venv, so that what runs is what ships.
+The root is a scratch directory with this checkout's supervisord.conf and config/ (ports and names changed) and links to
+its .venv and its rooms, so that what runs is what ships.
 """
 
 from __future__ import annotations
 
+import configparser
 import json
 import os
 import re
@@ -32,16 +33,26 @@ from ops import supervision
 from ops.context import Context
 
 ROOT = Path(__file__).resolve().parents[2]
-PROGRAMS = {
-    "sandbox": "sandbox",
-    "feed-hyperliquid": "feeds:feed-hyperliquid",
-    "feed-aster": "feeds:feed-aster",
-    "feed-lighter": "feeds:feed-lighter",
-    "executor": "executor",
-    "strategy-scalp": "strategies:strategy-scalp",
-    "exporter": "exporter",
-    "recorder": "recorder",
-}
+ROOMS = ("core", "bookshm", "risk", "feeds", "strategies", "executor", "ops")
+
+
+def supervised() -> dict[str, str]:
+    """Program -> what supervisorctl calls it, in the order in which they start: what the shipped files say."""
+    read = configparser.RawConfigParser(strict=True)
+    read.read([ROOT / "supervisord.conf", *(ROOT / "config" / "supervisor.d" / "sandbox").glob("*.conf")])
+    grouped = {
+        program: f"{section.partition(':')[2]}:{program}"
+        for section in read.sections()
+        if section.startswith("group:")
+        for program in read[section]["programs"].split(",")
+    }
+    programs = [section for section in read.sections() if section.startswith("program:")]
+    programs.sort(key=lambda section: int(read[section]["priority"]))
+    names = [section.partition(":")[2] for section in programs]
+    return {name: grouped.get(name, name) for name in names}
+
+
+PROGRAMS = supervised()
 PORTS = {"control": "18100", "hyperliquid": "18101", "aster": "18102", "lighter": "18103", "exporter": "9108"}
 HELD = frozenset({PairStatus.OPEN})
 
@@ -193,6 +204,8 @@ class System:
         shutil.copy(ROOT / "supervisord.conf", self.root)
         shutil.copytree(ROOT / "config", self.root / "config")
         (self.root / ".venv").symlink_to(Path(sys.prefix))
+        for room in ROOMS:  # this checkout, whichever one the environment was installed from
+            (self.root / room).symlink_to(ROOT / room)
         path = self.root / "config" / "sandbox.toml"
         text = path.read_text()
         for name, shipped in PORTS.items():

@@ -18,7 +18,6 @@ from tests.e2e.system import ROOT, System
 
 SYNTHETIC = ROOT / "tests" / "fixtures" / "recordings" / "synthetic-two-venue"
 REAL = ROOT.parent / "shared" / "data" / "quotes" / "three-venue-1s-bbo"
-ROOMS = ("core", "bookshm", "risk", "feeds", "strategies", "executor", "ops")
 STUDY = {
     "strategies.scalp": {
         "spread_entry_bps": "3.0",
@@ -41,8 +40,6 @@ class Recorded(System):
 
     def _lay_out(self, changes: dict[str, dict[str, str]]) -> None:
         super()._lay_out(changes)
-        for room in ROOMS:  # this checkout, whichever one the environment was installed from
-            (self.root / room).symlink_to(ROOT / room)
         if self._without:
             config, programs = self.root / "config" / "sandbox.toml", self.root / "supervisord.conf"
             text = drop(config.read_text(), f"[venues.{self._without}]")
