@@ -126,3 +126,15 @@ def test_paths_are_relative_to_the_project_not_to_the_shell(tmp_path: Path) -> N
     loaded = load(path)
     assert loaded.state_dir == tmp_path / "var" / "sandbox"
     assert loaded.executor_socket == Path("/dev/shm/tandem-sandbox/executor.sock")
+
+
+@pytest.mark.parametrize(
+    ("table", "key"), [("strategies.scalp", "min_profit_bps"), ("risk", "min_edge_bps")], ids=["strategy", "executor"]
+)
+def test_losing_by_intent_is_for_the_sandbox_only(tmp_path: Path, table: str, key: str) -> None:
+    assert load(changed(tmp_path, f"[{table}]\n", f"[{table}]\n{key} = -20.0\n"))
+    live = (ROOT / "config" / "live.toml").read_text()
+    assert f"[{table}]\n" in live
+    with pytest.raises(ConfigError, match=f"{table}.{key}: below 0"):
+        load(write(tmp_path, live.replace(f"[{table}]\n", f"[{table}]\n{key} = -0.1\n")))
+    assert load(write(tmp_path, live.replace(f"[{table}]\n", f"[{table}]\n{key} = 3.0\n")))

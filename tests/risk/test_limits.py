@@ -307,6 +307,16 @@ def test_the_size_is_a_multiple_of_both_lots() -> None:
     assert allowed(run(ctx)).qty == Decimal("0.048")
 
 
+def test_what_must_remain_after_all_costs_is_configured() -> None:
+    beside = opening(offset_bps=79.0)  # 98 - 79 - 18: one basis point remains
+    allowed(run(beside, min_edge_bps=0.5))
+    assert denied(run(beside, min_edge_bps=3.0)) is DenyReason.EDGE_GONE
+    losing = opening(offset_bps=85.0)
+    assert denied(run(losing)) is DenyReason.EDGE_GONE
+    assert denied(run(losing, min_edge_bps=-3.0)) is DenyReason.EDGE_GONE
+    allowed(run(losing, min_edge_bps=-20.0))
+
+
 def test_a_pair_by_hand_needs_no_edge_but_its_limits_must_be_in_reach() -> None:
     by_hand = {"strategy": "manual", "edge_required": False, "offset_bps": 500.0}
     allowed(run(opening(**by_hand)))
