@@ -7,7 +7,8 @@ one sequence.
 
 The hot path pays one attribute test while nothing is recorded, and one append to a deque while something is. The queue is
 bounded in frames and in bytes; what does not fit is dropped, counted, and marked in the recording at its place. A thread
-packs, compresses and writes; a disk that refuses ends the recording with an error in the log, never the feed. Refused: a
+packs, compresses and writes record by record, and compression lets go of the interpreter lock each time, so the loop never
+waits for more than a record. A disk that refuses ends the recording with an error in the log, never the feed. Refused: a
 lock or a condition per frame (the thread looks every POLL_S instead), and writing on the loop (a sync stalls by ms).
 
 Recording is on while the switch file stands in the directory (`tandem record start|stop`, ops/record_command.py).

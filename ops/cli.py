@@ -158,7 +158,10 @@ def _up(context: Context, args: argparse.Namespace) -> int:
     is_fresh = not supervision.is_up(supervision.project_root(context))
     if is_fresh:
         market_command.play_from_the_start(context, args.market, args.speed)
-    code = supervision.up(context)
+    try:
+        code = supervision.up(context)
+    finally:
+        market_command.forget_the_start(context)  # the sandbox has read it, or never will
     if code != EXIT_OK:
         return code
     if not is_fresh:

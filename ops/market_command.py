@@ -67,11 +67,20 @@ def play(context: Context, recording: str, speed: float, start_ns: int = 0, end_
 def play_from_the_start(context: Context, recording: str, speed: float) -> None:
     """Leave the order for a sandbox that is about to start, so that not one invented quote comes before the recorded ones.
     Raises ConfigError for a recording without manifest, before anything is started."""
+    if context.loaded.config.sandbox is None:
+        raise ConfigError(
+            f"{context.loaded.path}: has no [sandbox] table; recorded markets are played by the sandbox only"
+        )
     order = _order(context, recording, speed, 0, 0)
     load_manifest(Path(order.path), context.loaded.path.parent / "recordings")
     state_dir = context.loaded.state_dir
     state_dir.mkdir(parents=True, exist_ok=True, mode=0o750)
     (state_dir / AT_START).write_bytes(msgspec.json.encode(order))
+
+
+def forget_the_start(context: Context) -> None:
+    """Take the order back: the start failed, and the next one shall not be surprised by it."""
+    (context.loaded.state_dir / AT_START).unlink(missing_ok=True)
 
 
 def current(context: Context) -> MarketReport | None:
