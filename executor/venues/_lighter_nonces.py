@@ -28,7 +28,7 @@ class TxNonces:
         self.skips = mode is NonceMode.SKIP
         self._next = -1
         self._floor = -1
-        self._in_flight: set[int] = set()
+        self._in_flight: dict[int, int] = {}  # wire nonce -> the journal's
         self._must_read = not self.skips
         self._wires: dict[int, int] = {}
         self.resyncs = 0
@@ -66,7 +66,7 @@ class TxNonces:
             raise NotSent("lighter: the nonce is being read from the venue")
         wire = self._next
         self._next += 1
-        self._in_flight.add(wire)
+        self._in_flight[wire] = journal_nonce
         self._wires[journal_nonce] = wire
         while len(self._wires) > MAX_REMEMBERED:
             del self._wires[next(iter(self._wires))]
@@ -75,9 +75,9 @@ class TxNonces:
     def settle(self, journal_nonce: int, spent: bool | None) -> None:
         """What became of it: queued (True), certainly not (False), or nobody knows (None). The first word counts."""
         wire = self._wires.get(journal_nonce, -1)
-        if wire not in self._in_flight:
+        if self._in_flight.get(wire) != journal_nonce:
             return
-        self._in_flight.discard(wire)
+        del self._in_flight[wire]
         if spent is False and wire == self._next - 1:
             self._next = wire
         elif not spent:

@@ -270,6 +270,8 @@ def position(row: PositionRow, listed: Listed) -> Position | None:
     instrument = listed.get(row.market_id)
     if instrument is None:
         return None
+    limits = (row.liquidation_price, row.initial_margin_fraction)
+    _require_finite("position", row.position, row.avg_entry_price, row.position_value, row.unrealized_pnl, *limits)
     size = abs(row.position) * (-1 if row.sign < 0 else 1)
     mark = (row.position_value / abs(size)).quantize(instrument.tick_size) if size else Decimal(0)
     return Position(
@@ -298,11 +300,13 @@ def leverage_of(percent: Decimal) -> int:
 
 def balance(row: AccountRow, read_wire_ns: int) -> Balance:
     """The answer carries no time: `read_wire_ns` is when we asked."""
+    maintenance = row.cross_maintenance_margin_requirement
+    _require_finite("account", row.total_asset_value, row.available_balance, maintenance)
     return Balance(
         venue=VENUE,
         equity_usd=row.total_asset_value,
         free_margin_usd=max(Decimal(0), row.available_balance),
-        maintenance_margin_usd=row.cross_maintenance_margin_requirement,
+        maintenance_margin_usd=maintenance,
         ts_ns=read_wire_ns,
     )
 
@@ -312,6 +316,7 @@ def funding(row: FundingRow, listed: Listed) -> FundingPayment | None:
     instrument = listed.get(row.market_id)
     if instrument is None:
         return None
+    _require_finite("positionFunding", row.change)
     return FundingPayment(
         venue=VENUE,
         symbol=instrument.symbol,
@@ -344,6 +349,7 @@ def top(book: bytes, details: bytes) -> TopOfBook:
     if len(rows) != 1:
         raise Malformed(f"lighter orderBookDetails: {len(rows)} rows for one market")
     mark = rows[0].mark_price if rows[0].mark_price is not None else rows[0].last_trade_price
+    _require_finite("orderBookOrders", mark, *(level.price for level in (*levels.bids, *levels.asks)))
     return TopOfBook(
         bid_px=max((level.price for level in levels.bids), default=Decimal(0)),
         ask_px=min((level.price for level in levels.asks), default=Decimal(0)),
@@ -357,3 +363,9 @@ def lots_of(size: Decimal, instrument: Instrument) -> int:
     if lots is None:
         raise Malformed(f"lighter {instrument.venue_symbol}: size {size} is not in lots of {instrument.lot_size}")
     return lots
+
+
+def _require_finite(what: str, *numbers: Decimal) -> None:
+    """NaN and infinity decode, and would break or pass every later comparison."""
+    if not all(number.is_finite() for number in numbers):
+        raise Malformed(f"lighter {what}: a number is not finite")

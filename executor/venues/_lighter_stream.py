@@ -108,7 +108,8 @@ class PrivateStream:
                 for row in rows.decode(data, rows.PositionsFrame, name).positions.values():
                     position = rows.position(row, self._listed())
                     if position is not None:
-                        self._sink(PositionSeen(position=position))
+                        # margin is percent by REST; here a fraction has been seen too: not told
+                        self._sink(PositionSeen(position=msgspec.structs.replace(position, leverage=0)))
             case "account_tx":
                 for tx in rows.decode(data, rows.TxsFrame, name).txs:
                     self._on_tx(tx)

@@ -6,16 +6,18 @@ import asyncio
 from decimal import Decimal
 from pathlib import Path
 
+import msgspec
 import pytest
 
-from core.errors import InvariantError
+from core.errors import InvariantError, NotSent
 from core.ids import parse_client_order_id
 from core.types import OrderStatus, Position, Side, TimeInForce
 from executor.orders import Draft, Verdict
 from executor.outcome import RejectCode, Unsent
 from executor.records import AnyRecord, OrderPrepared
-from executor.venues.base import CancelRequest, PositionSeen, StreamDown, StreamUp
-from tests.executor.fake_gateway import Answer, Plan, Told
+from executor.signing.signed import Signed
+from executor.venues.base import CancelRequest, OrderRequest, PositionSeen, Prepared, StreamDown, StreamUp
+from tests.executor.fake_gateway import Answer, FakeGateway, Plan, Told
 from tests.executor.rig import LONG, SHORT, Rig, settle
 
 
@@ -88,6 +90,58 @@ async def test_ids_carry_account_strategy_epoch_and_leg_and_nonces_are_durable_f
     assert kinds.index("NonceBlock") < kinds.index("OrderPrepared")
     assert kinds.index("InstrumentSeen") < kinds.index("OrderPrepared")
     assert rig.state.nonce_high[rig.gateways[LONG].signer_id] > first.prepared.nonce
+
+
+class SignsApart(FakeGateway):
+    """Signatures come from elsewhere, when the test says so."""
+
+    signs_apart = True
+    signatures: list[asyncio.Future[Signed]]
+
+    def prepare(self, request: OrderRequest, nonce: int) -> Prepared:
+        signature: asyncio.Future[Signed] = asyncio.get_running_loop().create_future()
+        self.signatures = [*getattr(self, "signatures", []), signature]
+        return msgspec.structs.replace(super().prepare(request, nonce), signature=signature)
+
+
+def apart(rig: Rig) -> SignsApart:
+    """The short side signs elsewhere from now on."""
+    gateway = rig.gateways[SHORT]
+    gateway.__class__ = SignsApart
+    assert isinstance(gateway, SignsApart)
+    return gateway
+
+
+async def test_no_leg_is_written_before_the_last_signature_and_the_slow_one_begins(rig: Rig) -> None:
+    slow, other = apart(rig), rig.gateways[SHORT].instruments()["BTC"]
+    legs = rig.engine.send([draft(rig), draft(rig, instrument=other, side=Side.SELL, limit_ticks=999_990)])
+    await settle()
+    assert [line for line in slow.trace if line.startswith("sign")][-2:] == [f"sign {SHORT}", f"sign {LONG}"]
+    assert rig.gateways[LONG].wire == slow.wire == []
+    assert [order.status for order in legs] == [OrderStatus.PREPARED] * 2
+    slow.signatures[0].set_result(Signed(14, b"{}", "hash"))
+    await settle()
+    assert len(rig.gateways[LONG].wire) == len(slow.wire) == 1
+    assert [order.status for order in legs] == [OrderStatus.FILLED] * 2
+    assert [order.prepared.venue for order in legs] == [LONG, SHORT]
+
+
+async def test_a_leg_that_cannot_be_signed_elsewhere_keeps_the_other_from_the_wire(rig: Rig) -> None:
+    slow, other = apart(rig), rig.gateways[SHORT].instruments()["BTC"]
+    legs = rig.engine.send([draft(rig), draft(rig, instrument=other)])
+    slow.signatures[0].set_exception(NotSent("the signer did not answer"))
+    await settle()
+    assert rig.gateways[LONG].wire == slow.wire == []
+    assert [order.status for order in legs] == [OrderStatus.NOT_SENT] * 2
+
+
+async def test_a_signature_given_up_leaves_the_orders_to_recovery(rig: Rig) -> None:
+    slow, other = apart(rig), rig.gateways[SHORT].instruments()["BTC"]
+    legs = rig.engine.send([draft(rig), draft(rig, instrument=other)])
+    slow.signatures[0].cancel()
+    await settle()
+    assert rig.gateways[LONG].wire == slow.wire == []
+    assert [order.status for order in legs] == [OrderStatus.PREPARED] * 2
 
 
 async def test_an_order_of_nothing_is_our_own_fault(rig: Rig) -> None:

@@ -25,7 +25,7 @@ from tests.executor.local_servers import free_port
 from tests.executor.sandbox_process import SandboxProcess, Station, eventually, sandbox
 
 VENUE = "lighter"
-PREMIUM = {"requests_per_min": 4000}
+PREMIUM: dict[str, Any] = {"requests_per_min": 4000}
 CANARY = "c0ffee5a" * 10
 
 
