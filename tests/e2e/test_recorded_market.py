@@ -91,20 +91,54 @@ def test_three_bps_trade_the_synthetic_recording_at_a_loss() -> None:
         assert system.venue_positions() == {}
 
 
-@pytest.mark.parametrize("recording", [SYNTHETIC, REAL], ids=["synthetic", "recorded-day"])
-def test_default_thresholds_do_not_trade_a_recording(recording: Path) -> None:
-    if not recording.exists():
-        pytest.skip(f"no recording at {recording}: the recorded day was NOT played")
-    with Recorded(recording, study=False, without="lighter" if recording == SYNTHETIC else "") as system:
-        system.play()
-        played = lambda: system.report()["market"]["played_s"] >= 40  # noqa: E731
-        system.until("forty recorded seconds", played, 90.0)
-        fresh = [row for row in system.json("status")["quotes"] if row["symbol"] == "BTC"]
-        assert {row["venue"] for row in fresh} >= {"hyperliquid", "aster"}
+def test_up_with_a_market_plays_it_to_its_end_and_prints_the_report() -> None:
+    """What `make run MARKET=PATH SPEED=N` does. At default thresholds the report says that nothing traded."""
+    with Recorded(SYNTHETIC, study=False, without="lighter") as system:
+        shown = system.cli("up", "--market", str(SYNTHETIC), "--speed", "25").stdout
+        print(shown)
+        assert "Edges of the recorded quotes" in shown
+        assert "ended at 2026-01-02 00:09:59" in shown
+        assert "at 25x a venue's order delay" in shown, "what a faster pace bends is said"
+        assert "no trade" in shown
+        assert not system.pairs()
         rows = system.json("why", "BTC", "-n", "500")
         assert any(row["reason"] == "dev_below_entry" for row in rows), "quotes and offset were good enough to decide"
+        assert not [row for row in rows if row["action"] == "open"]
+        record(system, {"hyperliquid", "aster"})
+        assert system.json("sandbox", "market", "stop")["market"]["state"] == "ended"
+        assert system.json("sandbox", "market", "status") is None
+
+
+def record(system: System, venues: set[str]) -> None:
+    """`tandem record` on a system that is up: everybody writes, nothing is lost, everybody stops."""
+    everybody = {"recorder", *(f"feed-{venue}" for venue in venues)}
+    wanted = {"decisions-scalp", *(f"{kind}-{venue}" for kind in ("frames", "books") for venue in venues)}
+    system.cli("record", "start")
+
+    def written() -> bool:
+        status = system.json("record", "status")
+        found = {row["stem"] for row in status["stems"] if row["bytes"] > 0}
+        return status["on"] and status["lost"] == 0 and set(status["writing"]) == everybody and found >= wanted
+
+    system.until("everybody writes", written, 20.0)
+    system.cli("record", "stop")
+    system.until("nobody writes", lambda: not system.json("record", "status")["writing"], 10.0)
+
+
+def test_default_thresholds_do_not_trade_the_recorded_day() -> None:
+    if not REAL.exists():
+        pytest.skip(f"no recording at {REAL}: the recorded day was NOT played")
+    with Recorded(REAL, study=False) as system:
+        system.play()
+        played = lambda: system.report()["market"]["played_s"] >= 30  # noqa: E731
+        system.until("thirty recorded seconds", played, 90.0)
+        fresh = {
+            row["venue"] for row in system.json("status")["quotes"] if row["symbol"] == "BTC" and row["state"] == "ok"
+        }
         report = system.report()
         print(system.cli("sandbox", "market", "report").stdout)
+        assert fresh == {track.split()[0] for track in report["market"]["tracks"]}
+        assert report["market"]["left_out"] == []
+        assert any(row["reason"] == "dev_below_entry" for row in system.json("why", "BTC", "-n", "500"))
         assert sum(row["fills"] for row in report["market"]["venues"]) == 0
         assert report["pairs"] == []
-        assert not [row for row in rows if row["action"] == "open"]
