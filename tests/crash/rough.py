@@ -1,0 +1,274 @@
+"""A system that is treated roughly: SIGKILL of one of its programs, at rest or with orders on their way, and what became
+of it, by the venues' own books.
+
+Nothing here knows the programs: they are what supervisord.conf lists. A kill "in flight" follows the decision ring and
+strikes within milliseconds after a command of the strategy left, so that it hits what no restart is prepared for: an order
+in the journal and not on the wire, on the wire and not answered, answered and not journaled.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import time
+import urllib.error
+import urllib.request
+from collections import Counter
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+
+from bookshm.book_reader import BookReader
+from bookshm.counters import CountersReader
+from bookshm.decisions import DecisionReader
+from bookshm.run import RunDir
+from core.decisions import Action
+from core.errors import ConfigError
+from core.messages import PairStatus
+from core.types import OrderStatus, TradingState, Venue
+from ops import supervision, views
+from tests.e2e.system import PROGRAMS, System
+
+SHOVE_BPS = 150.0
+SHOVE_EVERY_S = 1.5
+RETURN_S = 60.0
+SETTLE_S = 150.0  # a venue with a small request budget is read once a minute
+DUST_USD = 5.0  # below what any venue lets us trade
+AT_REST = frozenset({PairStatus.OPEN, PairStatus.CLOSED, PairStatus.ABORTED})
+CHANGES = {"strategies.scalp": {"cooldown_s": "0.5", "max_hold_s": "25.0"}}
+"""Pairs end by themselves after 25 s, so that there is always room for the next edge and closes are hit too."""
+
+
+class Round(msgspec.Struct, frozen=True, kw_only=True):
+    """One kill. `naked_s` and `naked_usd`: the longest time and the largest notional that one symbol's fills, taken over
+    all venues, did not add up to nothing."""
+
+    program: str
+    moment: str
+    pairs: int
+    return_s: float
+    settle_s: float
+    waited_for: str
+    naked_s: float
+    naked_usd: float
+
+
+class Rough(System):
+    """Use as System; `seed` decides the sandbox's market and every blow."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__({**CHANGES, "sandbox": {"seed": str(seed)}})
+        self._rng = random.Random(seed)
+        self._symbols = list(self.loaded.config.feeds.symbols)
+        self._venues = list(self.loaded.enabled_venues)
+        self._waits_for: set[str] = set()
+
+    # ---- blows --------------------------------------------------------------------------------------------------------
+
+    def random_round(self) -> Round:
+        """Any program, at any moment; every second one with a command on its way."""
+        program = self._rng.choice(list(PROGRAMS))
+        in_flight = self._rng.random() < 0.5
+        delay_ms = self._rng.uniform(0, 120) if in_flight else self._rng.uniform(0, 3000)
+        return self.round(program, delay_ms, in_flight=in_flight)
+
+    def round(self, program: str, delay_ms: float, *, in_flight: bool) -> Round:
+        """SIGKILL `program` while pairs are open, `delay_ms` from now or after the next command; wait until all is back
+        and no outcome is unknown."""
+        self.until("a pair is open", self._provoked(self.pairs), 120.0)
+        before = self._executor_epoch()
+        pid = self.pid(program)
+        assert pid > 1, f"{program} is not running"
+        began_wire_ns = self.clock.wire_ns()
+        descriptor = os.pidfd_open(pid)
+        try:
+            if in_flight:
+                self._command_leaves()
+            time.sleep(delay_ms / 1000)
+            pairs = len(self.pairs())
+            signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+        finally:
+            os.close(descriptor)
+        return_s = self.until(
+            f"{program} is back and all is fit", lambda: self._is_back(program, pid, before), RETURN_S
+        )
+        self._waits_for.clear()
+        settle_s = self.until("no outcome unknown, nothing naked", self._is_sound, SETTLE_S)
+        page = self.page()
+        assert page is not None
+        assert page.trading_state is TradingState.ACTIVE, f"SIGKILL of {program} alone does not halt"
+        naked_s, naked_usd = self.naked_since(began_wire_ns)
+        moment = f"{delay_ms:.0f} ms after a command" if in_flight else "any"
+        return Round(program=program, moment=moment, pairs=pairs, return_s=return_s, settle_s=settle_s,
+                     waited_for="; ".join(sorted(self._waits_for)), naked_s=naked_s, naked_usd=naked_usd)  # fmt: skip
+
+    def control(self, path: str, body: dict[str, Any] | None = None) -> Any:
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(f"http://127.0.0.1:{self.ports['control']}/control/{path}", data)
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            return json.loads(answer.read())
+
+    def shove(self) -> None:
+        """An edge on some symbol of some venue, one way or the other."""
+        bps = self._rng.choice((SHOVE_BPS, -SHOVE_BPS))
+        body = {"venue": self._rng.choice(self._venues), "symbol": self._rng.choice(self._symbols), "bps": bps}
+        self.control("basis", body)
+
+    def _provoked(self, done: Any) -> Any:
+        """`done`, with a shove now and then until it holds."""
+        next_ns = 0
+
+        def turn() -> object:
+            nonlocal next_ns
+            found = done()
+            if not found and self.clock.mono_ns() > next_ns:
+                next_ns = self.clock.mono_ns() + int(SHOVE_EVERY_S * 1e9)
+                self.shove()
+            return found
+
+        return turn
+
+    def _command_leaves(self) -> None:
+        """Returns within about a millisecond of the strategy's next command; its record is written as it is sent."""
+        reader = DecisionReader(self.loaded.run_dir, "scalp")
+        began_ns = self.clock.mono_ns()
+        next_ns = 0
+        while True:
+            if any(
+                row.mono_ns > began_ns and row.reason != "executor_away" and row.action in (Action.OPEN, Action.CLOSE)
+                for row in reader.latest(16)
+            ):
+                return
+            now_ns = self.clock.mono_ns()
+            assert now_ns - began_ns < 90e9, f"no command for 90 s\n{self.page()}"
+            if now_ns > next_ns:
+                next_ns = now_ns + int(SHOVE_EVERY_S * 1e9)
+                self.shove()
+            time.sleep(0.001)
+
+    # ---- what became of it --------------------------------------------------------------------------------------------
+
+    def _executor_epoch(self) -> int:
+        page = self.page()
+        assert page is not None
+        return page.executor_epoch
+
+    def _is_back(self, program: str, killed: int, epoch: int) -> bool:
+        """Whether what answers is the new process, not what the killed one left, and everything is fit to trade."""
+        states = supervision.programs(self.root)
+        if not states or any(each.state != "RUNNING" for each in states):
+            return False
+        pid = self.pid(program)
+        if pid in (0, killed):
+            return False
+        try:
+            if program == "executor":
+                renewed = self._executor_epoch() > epoch
+            elif program == "sandbox":
+                renewed = all(self.control("healthz")["serving"].values())
+            elif program.startswith("feed-"):
+                rows = views.Books(self.loaded, RunDir.observe(self.loaded.run_dir), self.clock).feeds()
+                renewed = any(row.pid == pid for row in rows)
+            else:
+                renewed = CountersReader(self.loaded.run_dir / "counters" / program, self.clock).pid == pid
+        except (urllib.error.URLError, ConfigError, FileNotFoundError, ConnectionError):
+            return False
+        return renewed and self.ready()
+
+    def _is_sound(self) -> bool:
+        """No outcome unknown, nothing frozen, nothing unhedged by the executor's own word. Keeps what was not so yet."""
+        page = self.page()
+        if page is None:
+            return False
+        unknown = [f"{o.venue}:{o.symbol}" for o in page.orders if o.status is OrderStatus.UNKNOWN]
+        if unknown or page.frozen or page.unhedged_usd:
+            self._waits_for.update(unknown and [f"unknown {','.join(unknown)}"])
+            self._waits_for.update(page.frozen and [f"frozen {','.join(page.frozen)}"])
+            self._waits_for.update(page.unhedged_usd and ["hedge"] or [])
+            return False
+        return True
+
+    def naked_since(self, wire_ns: int) -> tuple[float, float]:
+        """(longest time in seconds, largest notional in USD) without a hedge since then, by the venues' own fills."""
+        now_ns = self.clock.wire_ns()
+        contracts = self._contracts()
+        fills = sorted(
+            (row["time_ns"], venue, row)
+            for venue, body in self.control("state")["venues"].items()
+            for account in body["accounts"].values()
+            for row in map(_Fill, account["fill_rows"])
+        )
+        net: Counter[str] = Counter()
+        naked: dict[str, tuple[int, float]] = {}  # symbol -> since when, and the most it was
+        ended: list[tuple[int, float]] = []
+        for time_ns, venue, row in fills:
+            symbol, multiplier = contracts[venue, row["name"]]
+            signed = Decimal(row["qty"]) * multiplier * (1 if row["side"] == "buy" else -1)
+            net[symbol] += signed  # type: ignore[assignment]
+            usd = abs(float(net[symbol])) * float(row["px"]) / multiplier
+            began_ns, most_usd = naked.get(symbol, (time_ns, 0.0))
+            if usd > DUST_USD:
+                naked[symbol] = began_ns, max(most_usd, usd)
+            elif naked.pop(symbol, None) and time_ns > wire_ns:
+                ended.append((time_ns - began_ns, most_usd))
+        ended += [(now_ns - began_ns, most_usd) for began_ns, most_usd in naked.values()]
+        return max((ns for ns, _ in ended), default=0) / 1e9, max((usd for _, usd in ended), default=0.0)
+
+    def _contracts(self) -> dict[tuple[str, str], tuple[str, int]]:
+        run = RunDir.observe(self.loaded.run_dir)
+        return {
+            (str(venue), row.venue_symbol): (row.symbol, row.multiplier)
+            for venue in map(Venue, self._venues)
+            for row in BookReader(run, venue, self.clock, 1, 1).rows()
+        }
+
+    def verify(self) -> None:
+        """Stop opening, let it come to rest, and hold the books against each other. Raises AssertionError."""
+        self.cli("reduce-only", "let it settle")
+        self.until("no pair in motion and books equal", self._is_settled, SETTLE_S)
+        ids = Counter(self.client_ids())
+        assert ids, "nothing was ever sent"
+        assert {name: count for name, count in ids.items() if count > 1 or not name} == {}, "sent twice"
+        page = self.page()
+        assert page is not None
+        assert not page.frozen
+        assert page.unhedged_usd == 0
+        assert not [position for position in page.positions if "FOREIGN" in position.flags]
+        orphans = [
+            (venue, order)
+            for venue, body in self.control("state")["venues"].items()
+            for account in body["accounts"].values()
+            for order in account["open_orders"]
+        ]
+        assert not orphans, orphans
+        net: Counter[str] = Counter()
+        for (_, symbol), qty in self.venue_positions().items():
+            net[symbol] += qty  # type: ignore[assignment]
+        assert not any(net.values()), f"naked: {net}"
+
+    def _is_settled(self) -> bool:
+        page = self.page()
+        if page is None or page.orders or page.frozen:
+            return False
+        return all(pair.status in AT_REST for pair in page.pairs) and self.books_equal()
+
+
+class _Fill(dict[str, Any]):
+    """A fill row that sorts behind its time and venue."""
+
+    def __lt__(self, other: dict[str, Any]) -> bool:
+        return bool(self["trade_id"] < other["trade_id"])
+
+
+def table(rounds: list[Round]) -> str:
+    """What is printed: one line per kill."""
+    head = f"{'program':<18} {'killed':<24} {'pairs':>5} {'back s':>7} {'sound s':>8} {'naked s':>8} {'naked USD':>10}"
+    lines = [
+        f"{r.program:<18} {r.moment:<24} {r.pairs:>5} {r.return_s:>7.1f} {r.settle_s:>8.1f} {r.naked_s:>8.3f} "
+        f"{r.naked_usd:>10.0f} {r.waited_for}".rstrip()
+        for r in rounds
+    ]
+    return "\n".join([head, *lines])
