@@ -165,7 +165,7 @@ def _up(context: Context, args: argparse.Namespace) -> int:
     if code != EXIT_OK:
         return code
     if not is_fresh:
-        market_command.play(context, args.market, args.speed)
+        market_command.play(context, market_command.make_order(context, args.market, args.speed))
     return EXIT_OK if context.as_json else market_command.wait(context)  # JSON: one document, and it is the status
 
 

@@ -37,6 +37,7 @@ def add_arguments(made: argparse.ArgumentParser) -> None:
     )
     made.add_argument("--from", dest="start", metavar="UTC", help="first second, like 2026-01-01T14:30:00")
     made.add_argument("--to", dest="end", metavar="UTC", help="the second to stop before")
+    made.add_argument("--venues", metavar="A,B", help="only on these venues; else on all that the manifest names")
     made.add_argument("--wait", action="store_true", help="wait for the end and print the report")
 
 
@@ -51,13 +52,17 @@ def run(context: Context, args: argparse.Namespace) -> int:
                 return _nothing(context)
             return _tell(context, report) if args.recording == "report" or context.as_json else _status(context, report)
         case _:
-            report = play(context, args.recording, args.speed, _utc_ns(args.start), _utc_ns(args.end))
+            order = make_order(context, args.recording, args.speed)
+            order = msgspec.structs.replace(
+                order, start_ns=_utc_ns(args.start), end_ns=_utc_ns(args.end),
+                venues=tuple(args.venues.split(",")) if args.venues else (),
+            )  # fmt: skip
+            report = play(context, order)
             return wait(context) if args.wait else _status(context, report)
 
 
-def play(context: Context, recording: str, speed: float, start_ns: int = 0, end_ns: int = 0) -> MarketReport:
-    """Ask the sandbox to play. The offset's window is the strategy's own, in recorded seconds at this speed."""
-    order = _order(context, recording, speed, start_ns, end_ns)
+def play(context: Context, order: Order) -> MarketReport:
+    """Ask the sandbox to play."""
     report = _decode(call(context, "market", msgspec.to_builtins(order)))
     if report is None:
         raise ConfigError("the sandbox plays nothing; see its log")
@@ -71,7 +76,7 @@ def play_from_the_start(context: Context, recording: str, speed: float) -> None:
         raise ConfigError(
             f"{context.loaded.path}: has no [sandbox] table; recorded markets are played by the sandbox only"
         )
-    order = _order(context, recording, speed, 0, 0)
+    order = make_order(context, recording, speed)
     load_manifest(Path(order.path), context.loaded.path.parent / "recordings")
     state_dir = context.loaded.state_dir
     state_dir.mkdir(parents=True, exist_ok=True, mode=0o750)
@@ -97,11 +102,12 @@ def wait(context: Context) -> int:
     return _tell(context, report) if report else _nothing(context)
 
 
-def _order(context: Context, recording: str, speed: float, start_ns: int, end_ns: int) -> Order:
+def make_order(context: Context, recording: str, speed: float) -> Order:
+    """All of `recording` at `speed`. The offset's window is the strategy's own, in recorded seconds at this speed."""
     scalp = context.loaded.config.strategies.scalp
     return Order(
-        path=str(Path(recording).resolve()), speed=speed, start_ns=start_ns, end_ns=end_ns,
-        offset_window_s=scalp.offset_window_s * speed, offset_min_samples=max(2, int(scalp.offset_min_samples * speed)),
+        path=str(Path(recording).resolve()), speed=speed, offset_window_s=scalp.offset_window_s * speed,
+        offset_min_samples=max(2, int(scalp.offset_min_samples * speed)),
     )  # fmt: skip
 
 

@@ -12,7 +12,8 @@ What a taker gets is judged in matching.py. The order's delay is the venue's own
 as long in recorded time, and the strategy's seconds hold N recorded ones. At speed 1 nothing is bent.
 
 At the end the last quotes stand and may be taken at face value, so that what is open can be closed. `stop` gives the
-books back to the walk, which goes on from the recorded prices.
+books back to the walk, which goes on from the recorded prices. Shoves of the walk (`sandbox basis`, `price`) move nothing
+meanwhile: there is no walk.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ from ops.sandbox.matching import Touch
 from ops.sandbox.model import ZERO, Contract, Sample
 
 STAND_NS = 100 * NS_PER_MS
-AGAIN_NS = NS_PER_S  # how often the sizes of the last quotes are given again
+AGAIN_NS = NS_PER_S  # how often the walk's price follows, and at the end the sizes of the last quotes are given again
 FLICKER_USD = (3_000.0, 3_100.0)
 MAX_AGE_NS = 3 * NS_PER_S  # an edge between quotes older than this is not counted
 MAX_ROWS_PER_TURN = 2000
@@ -46,6 +47,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """What is to be played. Times in ns UTC, 0 = open; the offset's window and samples are in recorded seconds."""
 
     path: str
+    venues: tuple[str, ...] = ()  # only on these; empty = on all that have a track
     speed: float = 1.0
     start_ns: int = 0
     end_ns: int = 0
@@ -136,7 +138,7 @@ class Playback:
         self._tapes: list[_Tape] = []
         left_out = []
         for track in tracks:
-            exchange = exchanges.get(track.venue)
+            exchange = exchanges.get(track.venue) if not order.venues or track.venue in order.venues else None
             contract = exchange.contract_of(track.symbol) if exchange is not None else None
             if exchange is None or contract is None or track.symbol not in market.terms.symbols:
                 left_out.append(f"{track.venue} {track.symbol}")
@@ -192,10 +194,12 @@ class Playback:
             tape.turn()
         if self.state is State.PLAYING:
             self._sample_until(min(due_ns, min(map(_next_ns, self._tapes)) - 1))
-        if now_ns >= self._again_ns and self.state is State.ENDED:
+        if now_ns >= self._again_ns:
             self._again_ns = now_ns + AGAIN_NS
-            for tape in self._tapes:
-                tape.show()
+            self._pin()
+            if self.state is State.ENDED:
+                for tape in self._tapes:
+                    tape.show()
         if now_ns >= self._stand_ns:
             self._stand_ns = now_ns + STAND_NS
             self._still_one()
@@ -204,11 +208,9 @@ class Playback:
 
     def stop(self) -> None:
         """Give the books back: the walk goes on from the recorded prices."""
+        self._pin()
         for symbol in self._played:
-            mids = [
-                float(t.shown.bid_px + t.shown.ask_px) / 2 for t in self._tapes if t.shown and t.track.symbol == symbol
-            ]
-            sample = self._market.still(symbol, sum(mids) / len(mids) if mids else None)
+            sample = self._market.still(symbol)
             for exchange in self._exchanges.values():
                 exchange.apply(symbol, sample)
 
@@ -221,6 +223,15 @@ class Playback:
             edges=tuple(row for meter in self._meters.values() for row in meter.seen()),
             venues=tuple(map(self._fills, self._tapes)),
         )  # fmt: skip
+
+    def _pin(self) -> None:
+        """The walk's fair price follows the recording, so that whoever goes on from it (also after a kill) does not jump."""
+        for symbol in self._played:
+            mids = [
+                float(t.shown.bid_px + t.shown.ask_px) / 2 for t in self._tapes if t.shown and t.track.symbol == symbol
+            ]
+            if mids:
+                self._market.still(symbol, sum(mids) / len(mids))
 
     def _sample_until(self, until_ns: int) -> None:
         """One look at every whole recorded second up to `until_ns`, at the rows that are shown."""

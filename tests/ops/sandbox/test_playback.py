@@ -175,6 +175,13 @@ def test_what_this_sandbox_does_not_have_is_left_out_aloud(tmp_path: Path) -> No
         World(tmp_path, {"lighter": ["0 1 1 2 1"]})
 
 
+def test_only_the_chosen_venues_are_played(tmp_path: Path) -> None:
+    world = World(tmp_path, ROWS, venues=("aster",))
+    assert world.playback.report().tracks == ("aster BTC",)
+    assert world.playback.report().left_out == ("hyperliquid BTC",)
+    assert world.top("hyperliquid") is None
+
+
 def test_the_last_quotes_can_be_closed_against_and_the_walk_goes_on_from_them(tmp_path: Path) -> None:
     world = World(tmp_path, ROWS)
     world.forward(12)
@@ -187,6 +194,13 @@ def test_the_last_quotes_can_be_closed_against_and_the_walk_goes_on_from_them(tm
         top = world.top(venue)
         assert top is not None
         assert abs(float(top[0]) / 87_010 - 1) < 3e-4
+
+
+def test_a_sandbox_that_is_killed_goes_on_from_the_recorded_prices(tmp_path: Path) -> None:
+    world = World(tmp_path, ROWS)
+    world.forward(4)
+    assert world.market.state().fair["BTC"] == pytest.approx((87_000.05 + 87_020.5) / 2)
+    assert not any(world.market.state().basis_bps[venue]["BTC"] for venue in ("aster", "hyperliquid"))
 
 
 def test_the_report_splits_price_and_fees(tmp_path: Path) -> None:
