@@ -67,6 +67,8 @@ class Metrics:
         self._reserved = self._gauges(each, "executor_reserved_margin_usd")
         self._funding = self._gauges(each, "executor_funding_paid_usd")
         self._nonce_ahead = self._gauges(each, "executor_nonce_high_water")
+        self._nonce_resyncs = {v: page.counter("executor_nonce_resyncs_total", {"venue": v}) for v in each}
+        self._resyncs_counted = dict.fromkeys(each, 0)
         self._journal_ok = page.gauge("executor_journal_ok", {})
 
     # ---- what the engine tells --------------------------------------------------------------------------------------
@@ -141,6 +143,9 @@ class Metrics:
             self._foreign_orders[venue].set(foreign_orders.get(venue, 0))
             self._reserved[venue].set(float(desk.reserved_usd))
             self._nonce_ahead[venue].set(engine.state.nonce_high.get(desk.gateway.signer_id, 0))
+            resyncs = desk.gateway.nonce_resyncs
+            self._nonce_resyncs[venue].add(resyncs - self._resyncs_counted[venue])
+            self._resyncs_counted[venue] = resyncs
             paid = [p.book.funding_usd for key, p in engine.state.positions.items() if key[0] == venue]
             self._funding[venue].set(float(sum(paid)))
         self._journal_ok.set(float(engine.journal.trouble is None))

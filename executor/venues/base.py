@@ -211,6 +211,10 @@ class OrderGateway(Protocol):
         """What is left of the request budget, 0 to 1."""
 
     @property
+    def nonce_resyncs(self) -> int:
+        """How often the count of nonces was read from the venue again, since the start; 0 where nonces are our own."""
+
+    @property
     def entry_ready(self) -> bool:
         """Whether order entry has a warm connection now."""
 

@@ -81,6 +81,7 @@ class Gateway:
     """See `executor.venues.base.OrderGateway`."""
 
     signs_apart = False
+    nonce_resyncs = 0
 
     def __init__(self, equipment: Equipment) -> None:
         settings, ring = equipment.settings, equipment.keyring

@@ -222,6 +222,10 @@ class Gateway:
         return self._budget.ratio
 
     @property
+    def nonce_resyncs(self) -> int:
+        return self._tx_nonces.resyncs
+
+    @property
     def entry_ready(self) -> bool:
         return self._entry.warm and self._tx_nonces.ready
 

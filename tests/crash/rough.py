@@ -185,9 +185,10 @@ class Rough(System):
             return False
         unknown = [f"{o.venue}:{o.symbol}" for o in page.orders if o.status is OrderStatus.UNKNOWN]
         if unknown or page.frozen or page.unhedged_usd:
-            self._waits_for.update(unknown and [f"unknown {','.join(unknown)}"])
-            self._waits_for.update(page.frozen and [f"frozen {','.join(page.frozen)}"])
-            self._waits_for.update(page.unhedged_usd and ["hedge"] or [])
+            self._waits_for.update(f"unknown {name}" for name in unknown)
+            self._waits_for.update(f"frozen {name}" for name in page.frozen)
+            if page.unhedged_usd:
+                self._waits_for.add("hedge")
             return False
         return True
 

@@ -107,6 +107,7 @@ class FakeGateway:
         self.reserve_budget = True
         self.clock_offset_ns = 0
         self.rate_budget_ratio = 1.0
+        self.nonce_resyncs = 0
         self.fees = FeeRates(0.0001, 0.0004)
         self.leverages: dict[str, int] = {}
         self.leverage_sticks = True

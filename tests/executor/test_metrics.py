@@ -141,3 +141,15 @@ async def test_an_order_in_doubt_is_counted_while_it_is(bench: Bench, tmp_path: 
     rig.resolve()
     bench.metrics.sample(rig.engine, {})
     assert bench.value("executor_orders_in_doubt", venue=LONG) == 0
+
+
+async def test_nonce_resyncs_are_counted_once_each(bench: Bench, tmp_path: Path) -> None:
+    rig = Rig(tmp_path)
+    rig.gateways[LONG].nonce_resyncs = 2
+    bench.metrics.sample(rig.engine, {})
+    bench.metrics.sample(rig.engine, {})
+    assert bench.value("executor_nonce_resyncs_total", venue=LONG) == 2
+    rig.gateways[LONG].nonce_resyncs = 3
+    bench.metrics.sample(rig.engine, {})
+    assert bench.value("executor_nonce_resyncs_total", venue=LONG) == 3
+    assert bench.value("executor_nonce_resyncs_total", venue=SHORT) == 0
