@@ -20,7 +20,8 @@ PERP = "perp"
 ACTIVE = "active"
 OK = 200
 MARGIN_UNIT = 10_000  # margin fractions are in 1e-4
-MAX_DECIMALS = 18
+MAX_DECIMALS = 12
+SMALLEST, LARGEST = Decimal("1e-12"), Decimal("1e15")  # of any figure but 0; their ratio is within Decimal's precision
 NIL_MARKET = 255  # "no market" on the order path, never one
 
 
@@ -81,7 +82,7 @@ def _instrument(raw: msgspec.Raw) -> Instrument | None:
         return None
     if not all(0 <= each <= MAX_DECIMALS for each in decimals):
         return None
-    if not all(each.is_finite() and each >= 0 for each in minimums):
+    if not all(each.is_finite() and (each == 0 or SMALLEST <= each <= LARGEST) for each in minimums):
         return None
     symbol, multiplier = canonical(row.symbol, THOUSANDS)
     initial = row.min_initial_margin_fraction

@@ -20,7 +20,7 @@ from math import inf, nan
 
 import msgspec
 
-from core.clock import NS_PER_MS
+from core.clock import NS_PER_MS, NS_PER_S
 from core.errors import UNDECODABLE, Malformed
 from core.types import FundingKind, FundingRate
 from feeds.levels import Level, LevelBook
@@ -40,6 +40,7 @@ from feeds.venues.base import (
 DEPTH_LEVELS = 20
 ASKED_AGAIN = 20  # unanswered subscriptions renewed at once
 NS_PER_US = 1000
+MAX_BEHIND_NS = 60 * NS_PER_S  # as late as any
 INTERVAL_S = 3600  # every market, on the hour
 HOUR_MS = INTERVAL_S * 1000
 PERCENT = 100
@@ -144,7 +145,7 @@ class Connection:
         if self._unanswered:
             self._unanswered.pop(f"ticker/{market.number}", None)
         unit = market.multiplier
-        sent_ns = time_ms * NS_PER_MS - self._behind_ns
+        sent_ns = self._sent_ns(time_ms)
         return [QuoteEvent(market.symbol, bid_px / unit, bid_qty * unit, ask_px / unit, ask_qty * unit, sent_ns, nonce)]
 
     def _book(self, message: wire.WireBook) -> list[FeedEvent]:
@@ -154,7 +155,6 @@ class Connection:
         if message.type == "subscribed/order_book":
             chain = self._chains[channel] = _Chain(body.nonce, LevelBook(bids, asks))
             self._unanswered.pop(f"order_book/{market.number}", None)
-            sent_ns = message.timestamp * NS_PER_MS - self._behind_ns  # a quiet market's last change is no delay
         elif message.type == "update/order_book":
             held = self._chains.get(channel)
             if held is None:
@@ -167,15 +167,18 @@ class Connection:
             if chain.book.is_crossed:
                 return self._gap(market, f"crossed by nonce {body.nonce}")
             chain.nonce = body.nonce
-            sent_ns = message.timestamp * NS_PER_MS
-            if body.last_updated_at > 0:
-                self._behind_ns = max(0, sent_ns - body.last_updated_at * NS_PER_US)
-                sent_ns -= self._behind_ns
+            if body.last_updated_at > 0:  # a snapshot's is no delay: its market may have been quiet
+                behind_ns = message.timestamp * NS_PER_MS - body.last_updated_at * NS_PER_US
+                self._behind_ns = min(max(0, behind_ns), MAX_BEHIND_NS)
         else:
             return [ControlEvent(ControlKind.OTHER, message.type[:200])]
         book = chain.book
         bid_levels, ask_levels = book.bids.top(DEPTH_LEVELS), book.asks.top(DEPTH_LEVELS)
-        return [DepthEvent(market.symbol, bid_levels, ask_levels, sent_ns, chain.nonce)]
+        return [DepthEvent(market.symbol, bid_levels, ask_levels, self._sent_ns(message.timestamp), chain.nonce)]
+
+    def _sent_ns(self, time_ms: int) -> int:
+        """When the matching engine said what the server says at `time_ms`; 0 = it does not say when."""
+        return max(0, time_ms * NS_PER_MS - self._behind_ns) if time_ms else 0
 
     def _gap(self, market: Market, detail: str) -> list[FeedEvent]:
         del self._chains[f"order_book:{market.number}"]
@@ -192,7 +195,7 @@ class Connection:
             one = wire.one_stat.decode(frame)
             time_ms, raws = one.timestamp, [one.market_stats]
         self._unanswered.pop(ALL_STATS, None)
-        sent_ns = time_ms * NS_PER_MS - self._behind_ns if time_ms else 0
+        sent_ns = self._sent_ns(time_ms)
         events: list[FeedEvent] = []
         fault: Malformed | None = None
         for raw in raws:

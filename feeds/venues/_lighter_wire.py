@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import enum
 from math import nan
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import msgspec
+from msgspec import Meta
+
+from feeds.venues.base import Millis
 
 PONG = b'{"type":"pong"}'
+Micros = Annotated[int, Meta(ge=0, le=4_102_444_800_000_000)]
+Seconds = Annotated[int, Meta(ge=0, le=4_102_444_800)]
+Number = Annotated[int, Meta(ge=0, le=(1 << 63) - 1)]
 
 
 class WireLevel(msgspec.Struct, gc=False):
@@ -32,8 +38,8 @@ class Top(msgspec.Struct, gc=False):
 class Ticker(msgspec.Struct, gc=False):
     channel: str
     type: str
-    nonce: int
-    timestamp: int
+    nonce: Number
+    timestamp: Millis
     ticker: Top
 
 
@@ -46,23 +52,23 @@ class PoorTop(msgspec.Struct):
 class PoorTicker(msgspec.Struct):
     channel: str
     type: str
-    nonce: int
-    timestamp: int
+    nonce: Number
+    timestamp: Millis
     ticker: PoorTop
 
 
 class WireLevels(msgspec.Struct, gc=False):
     asks: list[WireLevel] | None
     bids: list[WireLevel] | None
-    nonce: int
-    begin_nonce: int
-    last_updated_at: int = 0  # us
+    nonce: Number
+    begin_nonce: Number
+    last_updated_at: Micros = 0
 
 
 class WireBook(msgspec.Struct, gc=False):
     channel: str
     type: str
-    timestamp: int
+    timestamp: Millis
     order_book: WireLevels
 
 
@@ -74,7 +80,7 @@ class Stat(msgspec.Struct, gc=False):
     daily_quote_token_volume: float = nan
     current_funding_rate: float = nan  # percent per hour, of the next payment
     funding_rate: float = nan  # percent per hour, of the last payment
-    funding_timestamp: int = 0  # ms, when that was made
+    funding_timestamp: Millis = 0  # when that was made
     symbol: str = ""
 
 
@@ -82,14 +88,14 @@ class OneStat(msgspec.Struct, gc=False):
     channel: str
     type: str
     market_stats: msgspec.Raw
-    timestamp: int = 0
+    timestamp: Millis = 0
 
 
 class AllStats(msgspec.Struct, gc=False):
     channel: str
     type: str
     market_stats: dict[str, msgspec.Raw]
-    timestamp: int = 0
+    timestamp: Millis = 0
 
 
 class Envelope(msgspec.Struct):
@@ -104,7 +110,7 @@ class Direction(enum.Enum):
 
 
 class Payment(msgspec.Struct):
-    timestamp: int  # s
+    timestamp: Seconds
     rate: float  # percent per hour, without its sign
     direction: Direction
 

@@ -12,9 +12,14 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterable
-from typing import NamedTuple, Protocol
+from typing import Annotated, NamedTuple, Protocol
+
+from msgspec import Meta
 
 from core.types import FundingRate, Instrument
+
+Millis = Annotated[int, Meta(ge=0, le=4_102_444_800_000)]
+"""A venue's UTC time in ms, before 2100: anything else is no time, and would not fit the book's nanoseconds."""
 
 
 class QuoteEvent(NamedTuple):

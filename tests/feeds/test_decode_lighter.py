@@ -316,6 +316,26 @@ def test_an_engine_ahead_of_its_server_is_no_delay(stream: Stream) -> None:
     assert depth.exch_ts_ns == 1785358812000 * NS_PER_MS
 
 
+def test_absurd_times_are_no_times(stream: Stream) -> None:
+    """A time beyond the book's nanoseconds would end the feed, one before 1970 would be no time at all."""
+    stream.decode(SNAPSHOT)
+    (depth,) = stream.decode(DIFF.replace(b"1785358812048570", b"1"))
+    assert isinstance(depth, DepthEvent)
+    assert depth.exch_ts_ns == (1785358812058 - 60_000) * NS_PER_MS  # as late as any
+    (quote,) = stream.decode(edited(TICKER, timestamp=5))
+    assert isinstance(quote, QuoteEvent)
+    assert quote.exch_ts_ns == 0
+    for frame in (TICKER, DIFF, SNAPSHOT, STATS):
+        for time in (-1, 10**13, 10**18, 10**30, 1.5):
+            with pytest.raises(Malformed):
+                stream.decode(edited(frame, timestamp=time))
+    for inner, key in (("order_book", "last_updated_at"), ("order_book", "nonce"), ("order_book", "begin_nonce")):
+        with pytest.raises(Malformed):
+            stream.decode(edited(DIFF, inner, **{key: 10**19}))
+    with pytest.raises(Malformed):
+        stream.decode(edited(STATS, "market_stats", funding_timestamp=10**19))
+
+
 # -- statistics and funding -------------------------------------------------------------------------------------------------
 
 
@@ -376,6 +396,7 @@ def test_history_has_its_sign_in_the_direction(decoder: Decoder) -> None:
         (FUNDINGS.replace(b'"0.0002"', b'"nan"'), "ETH"),
         (FUNDINGS.replace(b'"0.0002"', b'""'), "ETH"),
         (RATES.replace(b"0.00009599999999999999", b'"inf"'), ""),
+        (FUNDINGS.replace(b"1778706000", b"1778706000000"), "ETH"),  # ms where seconds belong
         (b'{"code":200}', "ETH"),
         (b'{"code":23000,"message":"Too Many Requests!"}', "ETH"),
         (b"", "ETH"),
