@@ -13,6 +13,9 @@ import sys
 
 from tests.crash.rough import Rough, Round, table
 
+LONG_S = 5.0  # beyond the bound for unwinding (RULES 5): the executor's own log tells why
+LINES = 80
+
 
 def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="tests.crash.chaos", description="Kill programs at random.")
@@ -27,6 +30,8 @@ def main(argv: list[str]) -> int:
             for number in range(1, args.rounds + 1):
                 rounds.append(system.random_round())
                 print(f"{number:>3} {table(rounds[-1:]).splitlines()[1]}", flush=True)
+                if rounds[-1].naked_s > LONG_S:
+                    print("\n".join(system.log("executor").splitlines()[-LINES:]), flush=True)
             system.verify()
             page = system.page()
     except AssertionError as error:

@@ -78,17 +78,13 @@ class Rough(System):
     def round(self, program: str, delay_ms: float, *, in_flight: bool) -> Round:
         """SIGKILL `program` while pairs are open, `delay_ms` from now or after the next command; wait until all is back
         and no outcome is unknown."""
-        self.until("a pair is open", self._provoked(self.pairs), 120.0)
         before = self._executor_epoch()
         pid = self.pid(program)
         assert pid > 1, f"{program} is not running"
         began_wire_ns = self.clock.wire_ns()
         descriptor = os.pidfd_open(pid)
         try:
-            if in_flight:
-                self._command_leaves()
-            time.sleep(delay_ms / 1000)
-            pairs = len(self.pairs())
+            pairs = self._moment(delay_ms, in_flight)
             signal.pidfd_send_signal(descriptor, signal.SIGKILL)
         finally:
             os.close(descriptor)
@@ -130,6 +126,18 @@ class Rough(System):
             return found
 
         return turn
+
+    def _moment(self, delay_ms: float, in_flight: bool) -> int:
+        """Wait for the moment to strike: the number of pairs open then, at least one."""
+        for _ in range(20):
+            self.until("a pair is open", self._provoked(self.pairs), 120.0)
+            if in_flight:
+                self._command_leaves()
+            time.sleep(delay_ms / 1000)
+            pairs = len(self.pairs())
+            if pairs:
+                return pairs
+        raise AssertionError("no pair stays open for long enough")
 
     def _command_leaves(self) -> None:
         """Returns within about a millisecond of the strategy's next command; its record is written as it is sent."""
