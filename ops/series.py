@@ -181,7 +181,7 @@ class RunCollector(Collector):
 
     def _expected(self) -> list[str]:
         config = self._loaded.config
-        names = [*(f"feed-{venue}" for venue in self._loaded.enabled_venues), "executor"]
+        names = [*(f"feed-{venue}" for venue in self._loaded.enabled_venues), "executor", "recorder"]
         if config.strategies.scalp.enabled:
             names.append("strategy-scalp")
         return [*names, SANDBOX] if config.sandbox is not None else names
