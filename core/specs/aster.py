@@ -14,6 +14,7 @@ VENUE = Venue("aster")
 QUOTE_CCY = "USDT"
 LISTED = frozenset({"TRADING", "PRE_SETTLE", "SETTLING", "CLOSE"})  # PENDING_TRADING has no book yet
 INTERNAL_PREFIX = "TEST"
+SMALLEST, LARGEST = Decimal("1e-12"), Decimal("1e15")  # of any figure but 0; their ratio is within Decimal's precision
 
 
 class _Row(msgspec.Struct):
@@ -97,7 +98,7 @@ def _instrument(raw: msgspec.Raw, lowest: dict[str, _Bracket]) -> Instrument | N
 
 
 def _number(filters: dict[str, dict[str, str | int | float | bool | None]], name: str, key: str) -> Decimal | None:
-    """A filter's figure, never negative; None when it is absent or not a plain number."""
+    """A filter's figure, never negative; None when it is absent, not a plain number or beyond any market's."""
     value = filters.get(name, {}).get(key)
     if not isinstance(value, str | int):
         return None
@@ -105,7 +106,7 @@ def _number(filters: dict[str, dict[str, str | int | float | bool | None]], name
         number = Decimal(value)
     except InvalidOperation:
         return None
-    return number if number.is_finite() and number >= 0 else None
+    return number if number.is_finite() and (number == 0 or SMALLEST <= number <= LARGEST) else None
 
 
 def _lowest_brackets(payload: bytes | str) -> dict[str, _Bracket]:

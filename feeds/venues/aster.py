@@ -27,6 +27,7 @@ from feeds.venues.base import (
     FundingEvent,
     MarketEvent,
     MarkEvent,
+    Millis,
     QuoteEvent,
     RestRequest,
     SocketPlan,
@@ -44,7 +45,7 @@ HOUR_MS = 3600 * 1000
 
 class _Ticker(msgspec.Struct, tag_field="e", tag="bookTicker", gc=False):
     u: int
-    E: int
+    E: Millis
     s: str
     b: float
     B: float
@@ -53,7 +54,7 @@ class _Ticker(msgspec.Struct, tag_field="e", tag="bookTicker", gc=False):
 
 
 class _Depth(msgspec.Struct, tag_field="e", tag="depthUpdate", gc=False):
-    E: int
+    E: Millis
     s: str
     u: int
     b: list[tuple[float, float]]
@@ -61,12 +62,12 @@ class _Depth(msgspec.Struct, tag_field="e", tag="depthUpdate", gc=False):
 
 
 class _Mark(msgspec.Struct, tag_field="e", tag="markPriceUpdate", gc=False):
-    E: int
+    E: Millis
     s: str
     p: float
     i: float
     r: float
-    T: int
+    T: Millis
 
 
 _Market = _Ticker | _Depth | _Mark
@@ -99,13 +100,13 @@ class _Seed(msgspec.Struct):
     bidQty: float
     askPrice: float
     askQty: float
-    time: int = 0
+    time: Millis = 0
 
 
 class _HistoryRow(msgspec.Struct):
     symbol: str
     fundingRate: float
-    fundingTime: int
+    fundingTime: Millis
 
 
 class _Day(msgspec.Struct):

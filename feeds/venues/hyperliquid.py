@@ -25,6 +25,7 @@ from feeds.venues.base import (
     FundingEvent,
     MarketEvent,
     MarkEvent,
+    Millis,
     QuoteEvent,
     RestRequest,
     SocketPlan,
@@ -47,13 +48,13 @@ class _Level(msgspec.Struct, gc=False):
 
 class _BboData(msgspec.Struct, gc=False):
     coin: str
-    time: int
+    time: Millis
     bbo: tuple[_Level | None, _Level | None]
 
 
 class _BookData(msgspec.Struct, gc=False):
     coin: str
-    time: int
+    time: Millis
     levels: tuple[list[_Level], list[_Level]]
 
 
@@ -94,7 +95,7 @@ class _Envelope(msgspec.Struct):
 class _HistoryRow(msgspec.Struct):
     coin: str
     fundingRate: float
-    time: int
+    time: Millis
 
 
 _MARKET_CHANNELS = frozenset({"bbo", "l2Book", "activeAssetCtx"})

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 MAX_DEPTH = 20_000
 _LETTER = re.compile(rb':"[A-Za-z]')
+_TIME = re.compile(rb"(?<=:)[0-9]{12,}(?=[,}])")
 _NUMBER = re.compile(rb'"?-?[0-9]+(?:\.[0-9]+)?"?(?=[,}\]])')
 
 
@@ -41,6 +42,11 @@ def _utf8(frame: bytes, rng: random.Random) -> bytes:
     return _LETTER.sub(lambda found: found[0][:-1] + b"\xff", frame, count=1) + b" "
 
 
+def _times(frame: bytes, rng: random.Random) -> bytes:
+    """Every time is beyond all calendars and machine words, and all the rest is right."""
+    return _TIME.sub(b"9" * 23, frame) + b" "
+
+
 def _deep(frame: bytes, rng: random.Random) -> bytes:
     """An unknown field, nested too deeply for a decoder that recurses."""
     return frame.replace(b"{", b'{"zz":' + b"[" * MAX_DEPTH + b"]" * MAX_DEPTH + b",", 1)
@@ -55,6 +61,7 @@ SHAPES: dict[str, Callable[[bytes, random.Random], bytes]] = {
     "truncated": _truncated,
     "types": _types,
     "hostile": _hostile,
+    "times": _times,
     "utf8": _utf8,
     "deep": _deep,
     "text": _text,

@@ -73,7 +73,8 @@ def bids(found: list[aiohttp.WSMessage]) -> list[float]:
 
 def is_quote(frame: Any) -> bool:
     try:
-        return 0 < float(orjson.loads(frame)["data"]["bbo"][0]["px"]) < 1e9
+        data = orjson.loads(frame)["data"]
+        return 0 < float(data["bbo"][0]["px"]) < 1e9 and data["time"] < 1e13
     except (ValueError, KeyError, TypeError):
         return False
 

@@ -195,7 +195,7 @@ def test_a_gap_heals_with_the_next_book(world: Watched, venue: Venue) -> None:
 
 
 @both
-@pytest.mark.parametrize("way", ["binary", "truncated", "types", "hostile", "utf8", "deep", "text"])
+@pytest.mark.parametrize("way", ["binary", "truncated", "types", "hostile", "times", "utf8", "deep", "text"])
 def test_garbage_is_dropped_and_counted(world: Watched, venue: Venue, way: str) -> None:
     reader, pid = world.reader(venue), world.processes[f"feed-{venue}"].pid
     before = world.count(venue, "feed_malformed_total")
