@@ -70,6 +70,8 @@ class Commands:
         """One command, from its arrival to its bytes on the wire, without an await."""
         engine = self._engine
         engine.meter.command(_kind(command))
+        if isinstance(command, OpenPair):
+            engine.meter.decision_age(engine.clock.mono_ns() - command.decided_mono_ns)
         if isinstance(command, Probe):
             session.send(self._done(command, engine.ready, "ready" if engine.ready else "recovering"))
             return

@@ -55,6 +55,7 @@ class Metrics:
             v: page.histogram("executor_order_round_trip_seconds", {"venue": v}, ROUND_TRIP_S) for v in each
         }
         self._doubt = {v: page.histogram("executor_order_doubt_seconds", {"venue": v}, DOUBT_S) for v in each}
+        self._decision_age = page.histogram("executor_decision_age_seconds", {}, HOP_S)
         self._command_to_wire = page.histogram("executor_command_to_wire_seconds", {}, HOP_S)
         self._tick_to_wire = page.histogram("executor_tick_to_wire_seconds", {}, HOP_S)
         self._append = page.histogram("executor_journal_append_seconds", {}, HOP_S)
@@ -105,6 +106,10 @@ class Metrics:
 
     def late_fill(self, venue: Venue) -> None:
         self._fills[venue]["late"].add()
+
+    def decision_age(self, duration_ns: int) -> None:
+        """From the strategy's decision to its command being taken up here: what the way and our own loop's work cost."""
+        self._decision_age.observe(duration_ns / NS_PER_S)
 
     def command_to_wire(self, duration_ns: int) -> None:
         self._command_to_wire.observe(duration_ns / NS_PER_S)

@@ -9,8 +9,8 @@
 - Proof: a market frame proves its socket; context, mark and book frames prove their symbol. Acknowledgements and pongs
   prove nothing (TRAPS T13).
 
-One writer: everything here runs on the feed's one thread. A bell is rung once per batch of frames: the first publish asks
-the loop to ring as soon as no more frames are waiting.
+One writer: everything here runs on the feed's one thread. Bells ring twice per batch of frames: at its first publish, and
+as soon as no more frames are waiting.
 """
 
 from __future__ import annotations
@@ -186,6 +186,7 @@ class Publisher:
             if not late:
                 self._prove_socket(socket, now_ns)
             if not self._ring_due:
+                self._book.ring_bells()  # the first of a burst does not wait for the rest, nor they for the next batch
                 self._ring_soon()
         return market
 

@@ -42,6 +42,7 @@ def rows() -> list[Row]:
         ("  of which: frame decoded to published", "feed_decode_to_publish_seconds"),
         ("  of which: change seen to edge decided", "strategy_decide_seconds"),
         ("  of which: decision to command sent", "strategy_decide_to_sent_seconds"),
+        ("  of which: decision to command taken up", "executor_decision_age_seconds"),
         ("  of which: journal, nonces, signatures, both legs written", "executor_command_to_wire_seconds"),
         ("  of which: one journal append", "executor_journal_append_seconds"),
     )
