@@ -17,7 +17,7 @@ from core.errors import Malformed
 from core.ids import parse_client_order_id
 from core.types import Balance, Fill, Instrument, LiquiditySide, OrderStatus, Position, Side, Venue
 from executor.venues._aster_answers import STATUSES, OrderRow
-from executor.venues._decoding import DECODE_ERRORS, is_price, whole_lots
+from executor.venues._decoding import DECODE_ERRORS, Millis, is_price, whole_lots
 from executor.venues.base import FeeRates, FundingPayment, TopOfBook, VenueOrder
 
 VENUE = Venue("aster")
@@ -39,7 +39,7 @@ class TradeRow(msgspec.Struct):
     commission: Decimal
     commissionAsset: str
     maker: bool
-    time: int
+    time: Millis
 
 
 class PositionRow(msgspec.Struct):
@@ -62,7 +62,7 @@ class AccountRow(msgspec.Struct):
 
 class IncomeRow(msgspec.Struct):
     income: Decimal
-    time: int
+    time: Millis
     tranId: str | int
     symbol: str = ""
 
@@ -77,7 +77,7 @@ class LeverageRow(msgspec.Struct):
 
 
 class TimeRow(msgspec.Struct):
-    serverTime: int
+    serverTime: Millis
 
 
 class PositionModeRow(msgspec.Struct):
@@ -112,7 +112,7 @@ class StreamOrder(msgspec.Struct):
     X: str
     i: int
     z: Decimal
-    T: int
+    T: Millis
     ap: Decimal = Decimal(0)
     last_qty: Decimal = msgspec.field(name="l", default=Decimal(0))
     L: Decimal = Decimal(0)

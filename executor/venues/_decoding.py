@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import decimal
 from decimal import Decimal
+from typing import Annotated
 
 import msgspec
 
@@ -11,6 +12,9 @@ from core.types import Instrument
 
 DECODE_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """All that msgspec raises on hostile input: not JSON or not the shape, not UTF-8, nested too deeply."""
+
+Millis = Annotated[int, msgspec.Meta(ge=0, le=4_102_444_800_000)]
+"""A venue's UTC time in ms, before 2100: a fill of the year 5000 would be the last that is ever read."""
 
 
 def whole_lots(size: Decimal, instrument: Instrument) -> int | None:

@@ -16,7 +16,7 @@ from core.clock import NS_PER_MS
 from core.errors import Malformed
 from core.ids import parse_client_order_id
 from core.types import Balance, Fill, Instrument, LiquiditySide, OrderStatus, Position, Side, Venue
-from executor.venues._decoding import DECODE_ERRORS, is_price, whole_lots
+from executor.venues._decoding import DECODE_ERRORS, Millis, is_price, whole_lots
 from executor.venues.base import FeeRates, FundingPayment, TopOfBook, VenueOrder
 
 VENUE = Venue("hyperliquid")
@@ -37,7 +37,7 @@ class FillRow(msgspec.Struct):
     px: Decimal
     sz: Decimal
     side: str
-    time: int
+    time: Millis
     oid: int
     crossed: bool
     fee: Decimal
@@ -57,7 +57,7 @@ class OrderRow(msgspec.Struct):
     sz: Decimal
     oid: int
     origSz: Decimal
-    timestamp: int
+    timestamp: Millis
     cloid: str | None = None
     reduceOnly: bool = False
 
@@ -80,11 +80,11 @@ class FundingDelta(msgspec.Struct):
     coin: str
     usdc: Decimal
     fundingRate: Decimal
-    time: int = 0
+    time: Millis = 0
 
 
 class FundingRow(msgspec.Struct):
-    time: int
+    time: Millis
     delta: FundingDelta
 
 
@@ -121,7 +121,7 @@ class ClearinghouseState(msgspec.Struct):
     crossMarginSummary: MarginSummary
     crossMaintenanceMarginUsed: Decimal
     assetPositions: list[AssetPosition]
-    time: int
+    time: Millis
 
 
 class ActiveAssetData(msgspec.Struct):
@@ -149,7 +149,7 @@ class RateLimit(msgspec.Struct):
 
 
 class ExchangeStatus(msgspec.Struct):
-    time: int
+    time: Millis
     specialStatuses: msgspec.Raw = msgspec.Raw(b"null")
 
 
