@@ -79,11 +79,12 @@ fi
 
 say "installing pinned packages into $venv (a minute or two the first time)"
 : >$log
-if ! pip_install -r requirements.lock; then
+# --no-deps: the lock is complete, and two of its packages name different versions of urllib3; both work with the newer.
+if ! pip_install --no-deps -r requirements.lock; then
     repaired=no
     if ! has_compiler "$PYTHON"; then
         apt_install gcc libc6-dev python3.11-dev
-        pip_install -r requirements.lock && repaired=yes
+        pip_install --no-deps -r requirements.lock && repaired=yes
     fi
     if [ $repaired = no ]; then
         tail -n 5 $log >&2
