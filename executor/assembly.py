@@ -177,6 +177,7 @@ def _gateway(
         nonces=nonces.source,
         epoch=nonces.state.epoch,
         recorded=lambda: _recorded(nonces.state, venue),
+        state_dir=loaded.state_dir,
     )
     gateway: OrderGateway = importlib.import_module(f"executor.venues.{venue}").Gateway(equipment)
     return gateway

@@ -29,7 +29,7 @@ from decimal import Decimal
 import msgspec
 
 from core.clock import NS_PER_S
-from core.errors import VenueError
+from core.errors import RateLimited, VenueError
 from core.messages import FlattenReport, ResidualPosition
 from core.types import Instrument, OrderStatus, Position, Side, TimeInForce, TradingState, Venue
 from executor.engine import Engine
@@ -43,6 +43,7 @@ from executor.venues.base import CancelRequest, VenueOrder
 ROUNDS_MAX = 400
 TOTAL_S = 150.0
 PATIENCE_S = 15.0
+LIMITED_S = 10.0  # at a time, for a request budget that is used up
 POLL_S = 0.25
 IDLE_S = 1.0
 PAIRS_WAIT_S = 15.0
@@ -120,6 +121,7 @@ class _VenueFlatten:
         self._orders: list[VenueOrder] = []  # in scope, as listed in this round
         self._began_ns = engine.clock.mono_ns()
         self._answered_ns = self._began_ns
+        self._limited_s = 0.0  # how long our request budget makes us wait
         self._ladder = engine.config.execution.flatten_ladder_bps
         self._step_ns = int(engine.config.execution.flatten_step_s * NS_PER_S)
 
@@ -154,6 +156,8 @@ class _VenueFlatten:
 
     def _pause_s(self, work: list[Position], *, hurry: bool) -> float:
         """Reading costs request budget: soon after something was done, else no sooner than the next step of a ladder."""
+        if self._limited_s:
+            return max(IDLE_S, self._limited_s)
         now = self._engine.clock.mono_ns()
         due_ns = [self._closing[position.symbol].next_mono_ns - now for position in work]
         if hurry or any(due <= 0 for due in due_ns):
@@ -173,11 +177,17 @@ class _VenueFlatten:
         if not self._desk.started:
             return False
         gateway, asked_ns = self._desk.gateway, self._engine.clock.mono_ns()
+        self._limited_s = 0.0
         try:
             orders = await gateway.open_orders() if listing else []
             positions = await gateway.positions()
             if self._differs(positions) or not self._all_booked():
                 await self._book_fills()
+        except RateLimited as error:  # the venue is there, it is we who must wait: no lack of an answer
+            self._engine.log.warning("flatten_waits_for_budget", venue=self.venue, retry_after_s=error.retry_after_s)
+            self._answered_ns = self._engine.clock.mono_ns()
+            self._limited_s = min(error.retry_after_s, LIMITED_S)
+            return False
         except VenueError as error:
             self._engine.log.warning("flatten_read_failed", venue=self.venue, detail=str(error))
             return False

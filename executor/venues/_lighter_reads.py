@@ -30,6 +30,7 @@ PREFIX = "/api/v1/"
 PAGE_ROWS = 100
 MAX_PAGES = 20
 ACCOUNT_SHARED_NS = 500 * NS_PER_MS
+ACCOUNT_SETTINGS_NS = 2 * NS_PER_S
 ORDERS_KEPT_NS = 23 * 3600 * NS_PER_S  # `accountOrders` knows active orders and those of the last day
 RATE_PAUSE_S = 5.0
 FIREWALL_PAUSE_S = 60.0
@@ -67,18 +68,19 @@ class Reads:
         self._clock = clock
         self._log = log
         self._defaults: dict[int, int] = {}
-        self._shared: tuple[int, rows.AccountRow] | None = None  # asked at (mono), not yet used for a balance
+        self._shared: tuple[int, rows.AccountRow] | None = None  # asked at (mono)
+        self._balance_told = False  # whether it has served a balance already
 
     # ---- catalogue, account settings ------------------------------------------------------------------------------
 
     async def instruments(self) -> list[Instrument]:
-        data = await self._get("orderBookDetails", "filter=perp")
+        data = await self._get("orderBookDetails", "filter=perp", priority=True)
         self._defaults = rows.default_leverages(data)
         return specs.instruments(data)
 
     async def fees(self) -> FeeRates:
         """Also proves token, key and account at once."""
-        data = await self._get("accountLimits", f"account_index={self._account}")
+        data = await self._get("accountLimits", f"account_index={self._account}", priority=True)
         return rows.fee_rates(rows.decode(data, rows.LimitsAnswer, "accountLimits"))
 
     async def next_nonce(self) -> int:
@@ -89,7 +91,7 @@ class Reads:
 
     async def leverage(self, instrument: Instrument) -> tuple[int, bool]:
         """Leverage of a market, and whether its margin is cross."""
-        for row in (await self._account_row(ACCOUNT_SHARED_NS)).positions:
+        for row in (await self._account_row(ACCOUNT_SETTINGS_NS)).positions:
             if row.market_id == instrument.venue_index:
                 return rows.leverage_of(row.initial_margin_fraction), row.margin_mode == 0
         default = self._defaults.get(instrument.venue_index, 0)
@@ -112,8 +114,8 @@ class Reads:
     async def balance(self) -> Balance:
         """From the answer that `positions` has just read, once, or from a new one."""
         asked_ns = self._clock.wire_ns()
-        row = await self._account_row(ACCOUNT_SHARED_NS)
-        self._shared = None
+        row = await self._account_row(0 if self._balance_told else ACCOUNT_SHARED_NS)
+        self._balance_told = True
         return rows.balance(row, asked_ns)
 
     async def open_orders(self) -> list[VenueOrder]:
@@ -174,7 +176,9 @@ class Reads:
         cursor = ""
         for _ in range(MAX_PAGES):
             query = f"account_index={self._account}&limit={PAGE_ROWS}{cursor}"
-            answer = rows.decode(await self._get("positionFunding", query), rows.FundingAnswer, "positionFunding")
+            answer = rows.decode(
+                await self._get("positionFunding", query, priority=True), rows.FundingAnswer, "positionFunding"
+            )
             recent = [row for row in answer.position_fundings if row.timestamp * NS_PER_S >= since_wire_ns]
             found += [each for row in recent if (each := rows.funding(row, self._listed())) is not None]
             if len(recent) < len(answer.position_fundings) or not answer.next_cursor or not recent:
@@ -199,6 +203,7 @@ class Reads:
         if len(accounts) != 1:
             raise Malformed(f"lighter account: {len(accounts)} rows for one index")
         self._shared = now_ns, accounts[0]
+        self._balance_told = False
         return accounts[0]
 
     async def _get(self, name: str, query: str, *, priority: bool = False) -> bytes:

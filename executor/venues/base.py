@@ -16,6 +16,7 @@ import asyncio
 import random
 from collections.abc import Callable, Mapping
 from decimal import Decimal
+from pathlib import Path
 from typing import Protocol
 
 import msgspec
@@ -35,7 +36,8 @@ class Equipment(msgspec.Struct, frozen=True, kw_only=True):
 
     `nonces` gives the one source of a signer: (signer_id, nanoseconds per nonce step) -> NonceSource. `epoch`: this start of
     the executor, 0 = not told. `recorded`: client order ids of this venue that the journal knows, and when each was prepared
-    (UTC ns), for venues on whose wire our ids do not fit.
+    (UTC ns), for venues on whose wire our ids do not fit. `state_dir`: where a request budget may be remembered, None =
+    nowhere.
     """
 
     venue: Venue
@@ -48,6 +50,7 @@ class Equipment(msgspec.Struct, frozen=True, kw_only=True):
     nonces: Callable[[str, int], NonceSource]
     epoch: int = 0
     recorded: Callable[[], Mapping[str, int]] = dict
+    state_dir: Path | None = None
 
 
 class OrderRequest(msgspec.Struct, frozen=True, kw_only=True):

@@ -96,7 +96,8 @@ class Gateway:
         )
         self._timeout_s = settings.request_timeout_ms / 1000
         self._settings = settings
-        self._budget = Budget(settings.requests_per_min, settings.reserve_ratio, equipment.clock)
+        spent = None if equipment.state_dir is None else equipment.state_dir / f"lighter-{self.account_id}.budget"
+        self._budget = Budget(settings.requests_per_min, settings.reserve_ratio, equipment.clock, spent)
         self._skew = ClockSkew(MAX_SKEW_NS)
         self._memory = OrderMemory()
         self._index = ClientIndex(self.account_id, equipment.epoch, equipment.recorded())

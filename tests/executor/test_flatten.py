@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from core.errors import VenueError
+from core.errors import RateLimited, VenueError
 from core.messages import FlattenReport, PairStatus
 from core.types import Down, OrderStatus, Position, Side, Stale, TimeInForce, TradingState, Venue
 from executor.flatten import FLAT_READINGS, flatten
@@ -378,6 +378,24 @@ async def test_a_venue_that_comes_back_in_time_is_closed(bench: Bench) -> None:
 
     bench.long.open_orders = hiccup  # type: ignore[method-assign]
     assert (await bench.flatten()).flat
+
+
+async def test_a_request_budget_that_is_used_up_is_waited_for_and_is_no_silence(bench: Bench) -> None:
+    await bench.rig.open("0.01")
+    original, tries = bench.long.open_orders, 0
+
+    async def limited() -> list[VenueOrder]:
+        nonlocal tries
+        tries += 1
+        if tries <= 5:
+            raise RateLimited("our own request budget is used up", 61.0)
+        return await original()
+
+    bench.long.open_orders = limited  # type: ignore[method-assign]
+    began_ns = bench.rig.clock.mono_ns()
+    assert (await bench.flatten()).flat
+    waited_s = (bench.rig.clock.mono_ns() - began_ns) / 1e9
+    assert 5 * 10 <= waited_s < 5 * 10 + 15, "ten seconds at a time, longer than a silent venue would be given"
 
 
 async def test_foreign_positions_are_listed_and_closed_only_when_asked(bench: Bench) -> None:
