@@ -27,6 +27,7 @@ FEES = FeeRates(maker=0.0001, taker=0.00035)
 SENT = SentOrder(
     client_order_id=CLIENT_ID,
     instrument=BTC,
+    side=Side.BUY,
     lots=10,
     time_in_force=TimeInForce.IOC,
     reduce_only=False,

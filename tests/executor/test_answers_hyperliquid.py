@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from core.errors import Malformed, NotSent, OutcomeUnknown, VenueError
-from core.types import Instrument, OrderStatus, TimeInForce, Venue
+from core.types import Instrument, OrderStatus, Side, TimeInForce, Venue
 from executor.http_reply import HttpReply
 from executor.outcome import Accepted, RejectCode, Rejected, Unknown, Unsent
 from executor.venues import _hyperliquid_answers as answers
@@ -32,6 +32,7 @@ BTC = Instrument(
 SENT = SentOrder(
     client_order_id="7a6d" + "0" * 28,
     instrument=BTC,
+    side=Side.BUY,
     lots=100,
     time_in_force=TimeInForce.IOC,
     reduce_only=False,
