@@ -103,6 +103,7 @@ def _config(directory: Path, environment: str) -> Loaded:
     file = directory / "config" / f"{environment}.toml"
     name = f"t{os.getpid()}-{directory.name.lower().replace('_', '')[-8:]}"
     text = text.replace(f'name = "{environment}"', f'name = "{name}"\nshm_dir = "{directory}"')
+    text = text.replace("[venues.lighter]\n", "[venues.lighter]\nenabled = false\n")
     text += "\n[execution]\nlock_wait_s = 0.3\nrehearse_ms = 5.0\n"
     file.write_text(text)
     loaded = load(file)
