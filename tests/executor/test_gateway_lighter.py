@@ -371,6 +371,10 @@ async def test_expired_tokens_are_made_anew(station: Station, box: SandboxProces
     assert await station.gateway.open_orders() == []
     await fault(box, "expired_auth", traffic=["reads"], times=1)
     assert await station.gateway.open_orders() == []
+    gateway: Any = station.gateway
+    broken = gateway._tokens._token = f"{gateway._tokens._token[:-4]}0000"
+    assert await station.gateway.open_orders() == []
+    assert gateway._tokens._token != broken
     await ended(station, await accepted(station, "ETH", Side.BUY))
 
 
