@@ -10,19 +10,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from decimal import Decimal
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
 import msgspec
 
 from core.clock import NS_PER_MS, NS_PER_S
 from core.errors import Malformed
 from core.types import Balance, Fill, Instrument, LiquiditySide, OrderStatus, Position, Side, Venue
-from executor.venues._decoding import DECODE_ERRORS, is_price, whole_lots
+from executor.venues._decoding import DECODE_ERRORS, Millis, is_price, whole_lots
 from executor.venues._lighter_answers import PostRow
 from executor.venues.base import FeeRates, FundingPayment, TopOfBook, VenueOrder
 
 VENUE = Venue("lighter")
 MILLIONTH = Decimal("1e-6")
+MAX_NUMBER = Decimal("1e18")
 Listed = Mapping[int, Instrument]
 NameOf = Callable[[int], str | None]
 T = TypeVar("T")
@@ -76,7 +77,7 @@ class TradeRow(msgspec.Struct):
     ask_account_id: int
     bid_account_id: int
     is_maker_ask: bool
-    timestamp: int
+    timestamp: Millis
     ask_client_id: int = 0
     bid_client_id: int = 0
     maker_fee: int = 0
@@ -126,7 +127,7 @@ class LimitsAnswer(msgspec.Struct):
 
 
 class FundingRow(msgspec.Struct):
-    timestamp: int
+    timestamp: Annotated[int, msgspec.Meta(ge=0, lt=1 << 33)]  # seconds
     market_id: int
     funding_id: int
     change: Decimal
@@ -174,8 +175,8 @@ class Frame(PostRow):
 
     type: str = ""
     channel: str = ""
-    timestamp: int = 0
-    close_in_ms: int = 0
+    timestamp: Millis = 0
+    close_in_ms: Annotated[int, msgspec.Meta(ge=0, lt=1 << 31)] = 0
 
 
 class OrdersFrame(msgspec.Struct):
@@ -220,6 +221,7 @@ def order(row: OrderRow, listed: Listed, name_of: NameOf) -> VenueOrder | None:
     status = STATUSES.get(row.status)
     if status is None:
         raise Malformed(f"lighter order status {row.status!r} is not one that we know")
+    _require_finite("order", row.filled_base_amount, row.filled_quote_amount)
     filled = lots_of(row.filled_base_amount, instrument)
     average = row.filled_quote_amount / row.filled_base_amount if filled else None
     return VenueOrder(
@@ -240,8 +242,9 @@ def fills(row: TradeRow, listed: Listed, account: int, name_of: NameOf) -> list[
     instrument = listed.get(row.market_id)
     if instrument is None:
         return []
-    if not is_price(row.price) or not row.usd_amount.is_finite():
-        raise Malformed(f"lighter trade {row.trade_id}: price {row.price}, amount {row.usd_amount}")
+    _require_finite("trade", row.price, row.usd_amount)
+    if not is_price(row.price):
+        raise Malformed(f"lighter trade {row.trade_id}: price {row.price}")
     found = []
     if row.ask_account_id == account:
         found.append((Side.SELL, row.ask_id, row.ask_client_id, row.is_maker_ask))
@@ -366,6 +369,6 @@ def lots_of(size: Decimal, instrument: Instrument) -> int:
 
 
 def _require_finite(what: str, *numbers: Decimal) -> None:
-    """NaN and infinity decode, and would break or pass every later comparison."""
-    if not all(number.is_finite() for number in numbers):
-        raise Malformed(f"lighter {what}: a number is not finite")
+    """NaN, infinity and absurd magnitudes decode, and would break or pass every later comparison."""
+    if not all(number.is_finite() and abs(number) < MAX_NUMBER for number in numbers):
+        raise Malformed(f"lighter {what}: a number is not one to reckon with")

@@ -8,6 +8,7 @@ import random
 from decimal import Decimal
 from typing import Any
 
+import msgspec
 import pytest
 
 from core.errors import Malformed, NotSent
@@ -163,6 +164,16 @@ def test_numbers_that_are_none_are_malformed() -> None:
     held = rows.PositionRow(1, 1, Decimal(1), Decimal(1), Decimal(10), liquidation_price=Decimal("NaN"))
     with pytest.raises(Malformed):
         rows.position(held, LISTED)
+    with pytest.raises(Malformed):
+        rows.position(
+            msgspec.structs.replace(held, liquidation_price=Decimal(0), position_value=Decimal("1e400")), LISTED
+        )
+    with pytest.raises(Malformed):
+        rows.decode(json.dumps(TRADE | {"timestamp": 1 << 60}).encode(), rows.TradeRow, "trade")
+    absurd = rows.decode(json.dumps(TRADE | {"usd_amount": "9e999999"}).encode(), rows.TradeRow, "trade")
+    with pytest.raises(Malformed):
+        rows.fills(absurd, LISTED, MINE, str)
+    assert rows.decode_frame(b'{"type":"pong","timestamp":99999999999999999999}') is None
     with pytest.raises(Malformed):
         rows.balance(rows.AccountRow(Decimal("NaN"), Decimal(1), Decimal(1)), 0)
     with pytest.raises(Malformed):
