@@ -108,6 +108,55 @@ def test_rows_left_out(left_out: dict[str, Any]) -> None:
     assert symbols(left_out, row(symbol="BTCUSDT", baseAsset="BTC")) == [("BTC", "BTCUSDT")]
 
 
+EXTREME = ["1e-30", "1e30", "1e400", "1e999999", "-1e400", "NaN", "sNaN", "-NaN", "Infinity", "-Infinity", "9" * 400]
+
+
+@pytest.mark.parametrize("figure", EXTREME)
+@pytest.mark.parametrize(
+    ("filter_type", "key"),
+    [
+        ("PRICE_FILTER", "tickSize"),
+        ("PRICE_FILTER", "minPrice"),
+        ("LOT_SIZE", "stepSize"),
+        ("LOT_SIZE", "minQty"),
+        ("MIN_NOTIONAL", "notional"),
+    ],
+)
+def test_a_figure_beyond_any_market_costs_its_row_only(filter_type: str, key: str, figure: str) -> None:
+    """Decimal takes all of these; dividing by them, or comparing with them, is what raises."""
+    strange = row(filters=filters(**{filter_type: {key: figure}}))
+    assert symbols(strange, row(symbol="BTCUSDT", baseAsset="BTC")) == [("BTC", "BTCUSDT")]
+    with pytest.raises(Malformed):
+        aster.instruments(info(strange))
+
+
+@pytest.mark.parametrize("figure", EXTREME)
+def test_a_largest_size_beyond_any_market_is_not_told(figure: str) -> None:
+    assert [each.max_qty for each in aster.instruments(info(row(filters=filters(LOT_SIZE={"maxQty": figure}))))] == [0]
+
+
+@pytest.mark.parametrize("figure", [1e-30, 1e300, 10**400])
+def test_a_bare_extreme_number_costs_its_row_only(figure: float) -> None:
+    strange = row(filters=filters(PRICE_FILTER={"tickSize": figure}))
+    assert symbols(strange, row(symbol="BTCUSDT", baseAsset="BTC")) == [("BTC", "BTCUSDT")]
+
+
+@pytest.mark.parametrize("figure", [float("nan"), float("inf")])
+def test_a_bare_nan_is_no_json(figure: float) -> None:
+    with pytest.raises(Malformed, match="exchangeInfo"):
+        aster.instruments(info(row(filters=filters(PRICE_FILTER={"tickSize": figure})), row(symbol="BTCUSDT")))
+
+
+@pytest.mark.parametrize(("smallest", "largest"), [("1e-12", "1e15")])
+def test_the_widest_figures_still_divide(smallest: str, largest: str) -> None:
+    wide = row(
+        filters=filters(
+            PRICE_FILTER={"tickSize": smallest, "minPrice": largest}, LOT_SIZE={"stepSize": smallest, "minQty": largest}
+        )
+    )
+    assert [each.tick_size for each in aster.instruments(info(wide))] == [Decimal(smallest)]
+
+
 def test_a_halted_symbol_is_flagged_not_forgotten() -> None:
     assert [each.delisted for each in aster.instruments(info(row(status="SETTLING")))] == [True]
 
