@@ -43,14 +43,16 @@ CHANGES = {"strategies.scalp": {"cooldown_s": "0.5", "max_hold_s": "25.0"}}
 
 
 class Round(msgspec.Struct, frozen=True, kw_only=True):
-    """One kill. `naked_s` and `naked_usd`: the longest time and the largest notional that one symbol's fills, taken over
-    all venues, did not add up to nothing."""
+    """One kill. `doubts`: instruments that were frozen by an order of unknown outcome and thawed when it was known.
+    `naked_s` and `naked_usd`: the longest time and the largest notional that one symbol's fills, taken over all venues,
+    did not add up to nothing."""
 
     program: str
     moment: str
     pairs: int
     return_s: float
     settle_s: float
+    doubts: int
     waited_for: str
     naked_s: float
     naked_usd: float
@@ -81,7 +83,7 @@ class Rough(System):
         before = self._executor_epoch()
         pid = self.pid(program)
         assert pid > 1, f"{program} is not running"
-        began_wire_ns = self.clock.wire_ns()
+        began_wire_ns, doubts = self.clock.wire_ns(), self._doubts_ended()
         descriptor = os.pidfd_open(pid)
         try:
             pairs = self._moment(delay_ms, in_flight)
@@ -98,8 +100,17 @@ class Rough(System):
         assert page.trading_state is TradingState.ACTIVE, f"SIGKILL of {program} alone does not halt"
         naked_s, naked_usd = self.naked_since(began_wire_ns)
         moment = f"{delay_ms:.0f} ms after a command" if in_flight else "any"
-        return Round(program=program, moment=moment, pairs=pairs, return_s=return_s, settle_s=settle_s,
-                     waited_for="; ".join(sorted(self._waits_for)), naked_s=naked_s, naked_usd=naked_usd)  # fmt: skip
+        return Round(
+            program=program,
+            moment=moment,
+            pairs=pairs,
+            return_s=return_s,
+            settle_s=settle_s,
+            doubts=self._doubts_ended() - doubts,
+            waited_for="; ".join(sorted(self._waits_for)),
+            naked_s=naked_s,
+            naked_usd=naked_usd,
+        )
 
     def control(self, path: str, body: dict[str, Any] | None = None) -> Any:
         data = None if body is None else json.dumps(body).encode()
@@ -185,6 +196,9 @@ class Rough(System):
         except (urllib.error.URLError, ConfigError, FileNotFoundError, ConnectionError):
             return False
         return renewed and self.ready()
+
+    def _doubts_ended(self) -> int:
+        return self.log("executor").count('"event": "instrument_thawed"')
 
     def _is_sound(self) -> bool:
         """No outcome unknown, nothing frozen, nothing unhedged by the executor's own word. Keeps what was not so yet."""
@@ -274,10 +288,10 @@ class _Fill(dict[str, Any]):
 
 def table(rounds: list[Round]) -> str:
     """What is printed: one line per kill."""
-    head = f"{'program':<18} {'killed':<24} {'pairs':>5} {'back s':>7} {'sound s':>8} {'naked s':>8} {'naked USD':>10}"
+    head = f"{'program':<18} {'killed':<24} {'pairs':>5} {'back s':>7} {'sound s':>8} {'doubts':>6} {'naked s':>8} {'USD':>6}"
     lines = [
-        f"{r.program:<18} {r.moment:<24} {r.pairs:>5} {r.return_s:>7.1f} {r.settle_s:>8.1f} {r.naked_s:>8.3f} "
-        f"{r.naked_usd:>10.0f} {r.waited_for}".rstrip()
+        f"{r.program:<18} {r.moment:<24} {r.pairs:>5} {r.return_s:>7.1f} {r.settle_s:>8.1f} {r.doubts:>6} {r.naked_s:>8.3f} "
+        f"{r.naked_usd:>6.0f} {r.waited_for}".rstrip()
         for r in rounds
     ]
     return "\n".join([head, *lines])
