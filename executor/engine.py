@@ -323,6 +323,7 @@ class Engine(Registrar):
         """The sink of every gateway."""
         match event:
             case FillSeen(fill=fill):
+                self._note_stream_told(fill.venue)
                 self.on_fill(fill)
             case OrderSeen(venue=venue, order=seen):
                 known = self.state.orders.get(seen.client_order_id or "")
@@ -343,12 +344,18 @@ class Engine(Registrar):
                 if position.lots != self.state.lots((position.venue, position.symbol)):
                     self.on_hint(position.venue, f"position of {position.symbol} differs")
             case StreamUp(venue=venue):
-                self.desks[venue].stream_up = True
+                self.desks[venue].note_stream(True, self.clock.wire_ns())
                 self.log.info("private_stream_up", venue=venue)
                 self.on_hint(venue, "private stream up")
             case StreamDown(venue=venue, reason=reason):
-                self.desks[venue].stream_up = False
+                self.desks[venue].note_stream(False, self.clock.wire_ns())
                 self.log.warning("private_stream_down", venue=venue, reason=reason)
+
+    def _note_stream_told(self, venue: Venue) -> None:
+        desk = self.desks[venue]
+        if desk.stream_silent:
+            self.log.info("private_stream_heard", venue=venue)
+        desk.note_stream_told()
 
     # ---- what others ask --------------------------------------------------------------------------------------------
 

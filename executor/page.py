@@ -129,7 +129,7 @@ def _venue(engine: Engine, venue: Venue) -> VenueAccount:
         free_margin_usd=balance.free_margin_usd if balance else ZERO,
         maintenance_margin_usd=balance.maintenance_margin_usd if balance else ZERO,
         read_mono_ns=desk.balance_mono_ns,
-        private_stream_up=desk.stream_up,
+        private_stream_up=desk.stream_up and not desk.stream_silent,
         rate_budget_ratio=gateway.rate_budget_ratio if desk.started else 0.0,
         clock_offset_ns=gateway.clock_offset_ns if desk.started else 0,
         taker_fee=gateway.fees.taker if desk.started else None,

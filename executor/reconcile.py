@@ -15,6 +15,7 @@ What follows from a reading:
   positions        the venue has the last word once executor.differences believes the difference: smaller than ours (closed
                    by liquidation, ADL, by hand) is adopted and the pair's other leg shrinks; larger, or the other way
                    round, is FOREIGN: adopted as such, frozen, alarmed, and closed only where the configuration says so
+  fills not told   by a private stream that is said to be up: it is called silent after a bound (executor.desk)
   balance          stored with the time its request was sent; blind legs are counted from there (RULES 5)
 
 Start-up is the same reading, repeated until no difference waits for its second sighting; orders that were on their way when
@@ -215,7 +216,8 @@ class Reconciler:
         missing = any(
             order.missing_lots for order in self._engine.state.orders.values() if order.prepared.venue == venue
         )
-        stream_away = not self._engine.desks[venue].stream_up
+        desk = self._engine.desks[venue]
+        stream_away = not desk.stream_up or desk.stream_silent
         regular = watch.readings % FULL_EVERY == 0
         return watch.full_due or regular or missing or stream_away or bool(watch.resolver.in_doubt())
 
@@ -231,7 +233,8 @@ class Reconciler:
         watch, gateway = self._watches[venue], self._engine.desks[venue].gateway
         began = self._engine.clock.wire_ns()
         for fill in sorted(await gateway.fills_since(self._fills_from_ns(venue)), key=lambda fill: fill.ts_ns):
-            self._engine.on_fill(fill)
+            if self._engine.on_fill(fill):
+                self._engine.desks[venue].note_fill_read(fill.ts_ns, self._engine.clock.mono_ns())
         watch.resolver.note_fills_read(began)
         if not watch.funding_mono_ns or before.mono_ns - watch.funding_mono_ns >= FUNDING_EVERY_NS:
             newest = self._engine.state.newest_funding_ns.get(venue, 0)
@@ -325,8 +328,8 @@ class Reconciler:
     # ---- health -----------------------------------------------------------------------------------------------------
 
     def _health(self, venue: Venue) -> None:
-        """Blind legs and clocks: one line when a bound is crossed, one when it is well again. Opens are denied by the
-        limits, which read the same figures; a page is an error line and its metric."""
+        """Blind legs, clocks and silent streams: one line when a bound is crossed, one when it is well again. Opens
+        are denied by the limits, which read the same figures; a page is an error line and its metric."""
         engine, watch, desk = self._engine, self._watches[venue], self._engine.desks[venue]
         execution = engine.config.execution
         now = engine.clock.mono_ns()
@@ -345,3 +348,6 @@ class Reconciler:
         if skewed and not watch.warned_clock:
             engine.log.error("clock_skew", venue=venue, clock_offset_ms=round(offset_ms, 1))
         watch.warned_clock = skewed
+        if desk.is_stream_overdue(now) and not desk.stream_silent:
+            desk.stream_silent = True
+            engine.log.error("private_stream_silent", venue=venue, detail="fills were read that it never told")

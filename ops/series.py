@@ -257,7 +257,7 @@ def _venue_families(page: AccountSnapshot, clock: Clock) -> Iterator[Metric]:
     equity, free = family("equity_usd", "Equity."), family("free_margin_usd", "Free margin.")
     used = family("margin_used_ratio", "Maintenance margin over equity; 1 is liquidation.")
     stream, budget = (
-        family("private_stream_up", "1 when subscribed."),
+        family("private_stream_up", "1 when subscribed and, as far as fills can show, delivering."),
         family("rate_budget_ratio", "Request budget left."),
     )
     offset, age = (
