@@ -195,6 +195,11 @@ class Gateway:
         await self._read_lane.close()
         self._signer.close()
 
+    def wake(self) -> None:
+        self._order_lane.wake()
+        self._read_lane.wake()
+        self._socket.lane.wake()
+
     def instruments(self) -> dict[str, Instrument]:
         return self._by_symbol
 
@@ -202,9 +207,7 @@ class Gateway:
         """The fee read comes first: it proves the key, and a wrong one is better told so than by its consequences."""
         self._fees = await self._reads.fees()
         found = await self._reads.instruments()
-        listed = sorted(
-            found, key=lambda each: each.symbol not in self._symbols
-        )  # this run's first: leverage costs budget
+        listed = sorted(found, key=lambda each: each.symbol not in self._symbols)  # ours first: leverage costs budget
         self._by_symbol = {each.symbol: each for each in listed}
         self._by_market = {each.venue_index: each for each in listed}
 

@@ -136,6 +136,9 @@ class FakeGateway:
     async def close(self) -> None:
         self.closed = True
 
+    def wake(self) -> None:
+        """It is never asleep."""
+
     def instruments(self) -> dict[str, Instrument]:
         return self._instruments
 
