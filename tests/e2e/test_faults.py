@@ -18,17 +18,26 @@ from core.messages import PairStatus
 from core.types import OrderStatus, TradingState
 from tests.e2e.system import PROGRAMS, System
 
-VENUES = ("hyperliquid", "aster")
+VENUES = ("hyperliquid", "aster", "lighter")
+ANSWERING = ("hyperliquid", "aster")  # their answers tell how an order ended; Lighter's only that it was queued
+SHOVED = ("hyperliquid", "lighter")  # either makes an edge against the other two
 SYMBOLS = ("BTC", "ETH", "SOL", "HYPE")
 SHOVE_BPS = 150.0
 ENDED = frozenset({PairStatus.CLOSED, PairStatus.ABORTED})
 
 
 class Troubled(System):
-    """A system whose venues can be told to misbehave."""
+    """A system whose venues can be told to misbehave. Lighter's account is of the Premium tier: with the 60 requests a
+    minute of the other one, the look-ups of a few faults in a row leave it out of trading for most of the time."""
 
     def __init__(self) -> None:
-        super().__init__({"strategies.scalp": {"cooldown_s": "0.5"}})
+        super().__init__(
+            {
+                "strategies.scalp": {"cooldown_s": "0.5"},
+                "venues.lighter": {"requests_per_min": "4000", "error_cooldown_auth_s": "3.0"},
+                "sandbox.venues.lighter": {"tier": '"premium"'},
+            }
+        )
         self._rng = random.Random(11)
 
     def control(self, path: str, body: dict[str, Any] | None = None) -> Any:
@@ -48,7 +57,7 @@ class Troubled(System):
     def shove(self) -> None:
         """An edge on some symbol, one way or the other."""
         bps = self._rng.choice((SHOVE_BPS, -SHOVE_BPS))
-        self.control("basis", {"venue": "hyperliquid", "symbol": self._rng.choice(SYMBOLS), "bps": bps})
+        self.control("basis", {"venue": self._rng.choice(SHOVED), "symbol": self._rng.choice(SYMBOLS), "bps": bps})
 
     def trade_until(self, what: str, done: Callable[[], object], seconds: float = 60.0) -> None:
         """Shove prices about every second and a half until `done()`."""
@@ -69,8 +78,17 @@ class Troubled(System):
         page = self.page()
         return 0 if page is None else page.pairs_opened
 
-    def logged(self, program: str, event: str) -> int:
-        return self.log(program).count(f'"event": "{event}"')
+    def silent(self) -> set[str]:
+        """Venues whose private stream is not called up."""
+        page = self.page()
+        assert page is not None
+        return {str(each.venue) for each in page.venues if not each.private_stream_up}
+
+    def pairs_on(self, venue: str) -> set[str]:
+        """Ids of pairs with a leg there, ended ones too as far as the page still shows them."""
+        page = self.page()
+        assert page is not None
+        return {pair.pair_id for pair in page.pairs if venue in (pair.long_venue, pair.short_venue)}
 
     def at_rest(self) -> bool:
         """No order without an end, no pair in motion, every open pair hedged, journal equal to the venues' own books."""
@@ -137,18 +155,20 @@ def test_a_fault_is_asked_for_seen_and_ended_by_command(system: Troubled) -> Non
 @pytest.mark.parametrize("way", ["silent", "broken"])
 def test_lost_answers_are_resolved_and_never_sent_again(system: Troubled, way: str) -> None:
     """The private stream tells how most of them ended."""
-    faults = [system.fault(venue, "lost_answer", way=way, times=2) for venue in VENUES]
-    system.trade_until("answers were lost", lambda: all(system.hits(each) == 2 for each in faults))
+    faults = [system.fault(venue, "lost_answer", way=way, times=1) for venue in VENUES]
+    system.trade_until("answers were lost", lambda: all(system.hits(each) == 1 for each in faults))
     system.recovers()
 
 
 def test_lost_answers_with_a_silent_private_stream(system: Troubled) -> None:
-    """Neither the answer nor the stream tells how the order ended: only asking does."""
+    """Neither the answer nor the stream tells how the order ended: only asking does. Lighter's answers never tell."""
     stalls = [system.fault(venue, "stall", traffic=["private"]) for venue in VENUES]
+    assert system.silent() == set()
     faults = [system.fault(venue, "lost_answer", times=1) for venue in VENUES]
     system.trade_until("answers were lost", lambda: all(system.hits(each) == 1 for each in faults))
     system.cli("halt", "look")
     system.until("at rest with the streams still silent", system.at_rest, 45.0)
+    system.until("that is told", lambda: system.silent() >= set(ANSWERING), 30.0)
     assert all(system.hits(each) > 0 for each in stalls)
     system.recovers()
 
@@ -156,26 +176,24 @@ def test_lost_answers_with_a_silent_private_stream(system: Troubled) -> None:
 @pytest.mark.parametrize("way", ["executed", "refused"])
 def test_server_errors_after_and_instead_of_the_work(system: Troubled, way: str) -> None:
     faults = [system.fault(venue, "http_error", traffic=["orders"], value=503, way=way, times=1) for venue in VENUES]
-    system.trade_until("both struck", lambda: all(system.hits(each) == 1 for each in faults))
+    system.trade_until("all struck", lambda: all(system.hits(each) == 1 for each in faults))
     system.recovers()
 
 
 def test_partial_and_empty_fills_are_completed_or_unwound(system: Troubled) -> None:
-    faults = [system.fault(venue, "partial_fill", value=value, times=2) for venue in VENUES for value in (0.4, 0.0)]
-    system.trade_until("all of them struck", lambda: all(system.hits(each) == 2 for each in faults))
+    faults = [system.fault(venue, "partial_fill", value=value, times=1) for venue in VENUES for value in (0.4, 0.0)]
+    system.trade_until("all of them struck", lambda: all(system.hits(each) == 1 for each in faults))
     system.recovers()
 
 
 def test_refused_nonces_expired_agents_and_limits_leave_no_leg_alone(system: Troubled) -> None:
-    faults = [system.fault(venue, "rejected_nonce", times=2) for venue in VENUES]
-    system.trade_until("nonces were refused", lambda: all(system.hits(each) == 2 for each in faults))
-    system.recovers()
-    faults = [system.fault(venue, "expired_auth", traffic=["orders"], times=2) for venue in VENUES]
-    system.fault("aster", "expired_auth", traffic=["private"])
-    system.trade_until("agents were refused", lambda: all(system.hits(each) == 2 for each in faults))
-    system.recovers()
-    faults = [system.fault(venue, "http_error", traffic=["orders"], value=429, times=1) for venue in VENUES]
-    system.trade_until("limits were told", lambda: all(system.hits(each) == 1 for each in faults))
+    """Each venue refuses one order after the other."""
+    faults = [system.fault(venue, "rejected_nonce", times=1) for venue in VENUES]
+    faults += [system.fault(venue, "expired_auth", traffic=["orders"], times=1) for venue in VENUES]
+    faults += [system.fault(venue, "http_error", traffic=["orders"], value=429, times=1) for venue in ANSWERING]
+    for venue in ("aster", "lighter"):
+        system.fault(venue, "expired_auth", traffic=["private"])
+    system.trade_until("every order was refused", lambda: all(system.hits(each) == 1 for each in faults))
     system.recovers()
 
 
@@ -183,9 +201,8 @@ def test_duplicate_and_reordered_messages_change_nothing(system: Troubled) -> No
     for venue in VENUES:
         system.fault(venue, "duplicate", value=2)
         system.fault(venue, "reorder", value=3)
-    before = system.opened()
-    system.trade_for(8.0)
-    assert system.opened() > before, "it goes on trading"
+    system.trades_again()
+    system.trade_for(5.0)
     system.recovers()
 
 
@@ -203,7 +220,7 @@ def test_gaps_and_garbage_on_every_stream(system: Troubled) -> None:
     ("venue", "kind", "more"),
     [
         ("hyperliquid", "stall", {"traffic": ["market"]}),
-        ("aster", "stall", {"traffic": ["market"]}),
+        ("lighter", "stall", {"traffic": ["market"]}),
         ("aster", "disconnect", {"for_s": 60.0}),
         ("hyperliquid", "slow", {"traffic": ["market"], "value": 2000}),
         ("hyperliquid", "clock_skew", {"value": -8}),
@@ -221,9 +238,9 @@ def test_nothing_opens_on_what_cannot_be_trusted(system: Troubled, venue: str, k
         return venue not in fresh or abs(account.clock_offset_ns) > 2_000_000_000
 
     system.until("the venue is not trusted", blind, 25.0)
-    before = system.opened()
+    before = system.pairs_on(venue)
     system.trade_for(4.0)
-    assert system.opened() == before, "no pair opened"
+    assert system.pairs_on(venue) <= before, "no pair opened there; between the others it may"
     system.recovers()
 
 
