@@ -126,8 +126,8 @@ class Pricing:
 
 def _point(rate: float, contract: Contract, at_ns: int) -> FundingPoint:
     per_8h = rate * 8 / contract.funding_interval_h
-    premium = Decimal(repr(per_8h - 0.0001)).quantize(PREMIUM_STEP)
-    return FundingPoint(Decimal(repr(rate)).quantize(contract.funding_step), premium, at_ns)
+    premium = Decimal(repr(per_8h - 0.0001)).quantize(PREMIUM_STEP, rounding=ROUND_HALF_EVEN)
+    return FundingPoint(Decimal(repr(rate)).quantize(contract.funding_step, rounding=ROUND_HALF_EVEN), premium, at_ns)
 
 
 def _whole(qty: Decimal, lot: Decimal) -> Decimal:

@@ -117,7 +117,10 @@ def test_a_recorded_run_gives_the_same_quotes(live: tuple[World, dict[Venue, Wat
     expected = comparable(watches[venue].named())
     assert len(expected) >= 300
     assert any(quote[1] == quote[3] == 0 for quote in expected) or venue != VENUE, "the loss is among them"
-    assert comparable([tuple(quote) for quote in quotes])[: len(expected)] == expected
+    replayed = comparable([tuple(quote) for quote in quotes])
+    first = replayed.index(expected[0])  # the watch may have come a moment after the feed's first quote
+    assert first < 20
+    assert replayed[first : first + len(expected)] == expected
 
 
 @pytest.mark.parametrize("venue", VENUES)
