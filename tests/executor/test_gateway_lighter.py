@@ -427,6 +427,7 @@ async def test_a_venue_that_goes_away_is_unsent_and_comes_back(station: Station,
             await station.gateway.positions()
     finally:
         await asyncio.to_thread(box.control, "venue", {"venue": VENUE, "serving": True})
+    station.gateway.wake()
     await eventually(lambda: station.gateway.entry_ready and len(station.ups) == 2, 20.0)
     assert isinstance((await station.place("ETH", Side.BUY))[1], Accepted)
 
