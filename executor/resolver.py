@@ -16,7 +16,7 @@ from collections.abc import Callable
 import msgspec
 
 from core.clock import NS_PER_MS, NS_PER_S
-from core.errors import VenueError
+from core.errors import RateLimited, VenueError
 from core.types import OrderStatus, TimeInForce, Venue
 from executor.desk import Desk
 from executor.doubt import Evidence, Ruling, judge
@@ -25,7 +25,10 @@ from executor.state import Key, OrderState
 from executor.venues.base import NotFound, OrderRequest, VenueOrder
 
 SILENT_NS = 2 * NS_PER_S
-ASK_AFTER_NS = tuple(ms * NS_PER_MS for ms in (100, 250, 500, 1000, 2000))
+ASK_AFTER_NS = tuple(ms * NS_PER_MS for ms in (100, 250, 500, 1000, 2000, 2000, 2000, 2000, 5000))
+ASKED_ENOUGH_NS = 30 * NS_PER_S
+"""After a lookup beyond the order's bound that found nothing: asking again would only take the budget that readings need."""
+RATE_PAUSE_MAX_S = 15.0
 PAGE_EVERY_NS = 60 * NS_PER_S
 BURN_PROOF_S = 5.0
 """Beyond the request's own time: Aster's no-op proves something only together with lookups seconds later."""
@@ -117,7 +120,8 @@ class Resolver:
             self._rule(order, case)
 
     async def _ask(self, order: OrderState, case: _Case) -> None:
-        case.next_ask_mono_ns = self._engine.clock.mono_ns() + ASK_AFTER_NS[min(case.asks, len(ASK_AFTER_NS) - 1)]
+        now_ns = self._engine.clock.mono_ns()
+        case.next_ask_mono_ns = now_ns + ASK_AFTER_NS[min(case.asks, len(ASK_AFTER_NS) - 1)]
         case.asks += 1
         instrument = self._desk.instrument(order.prepared.symbol)
         if instrument is None:
@@ -125,12 +129,18 @@ class Resolver:
         asked = self._engine.clock.wire_ns()
         try:
             case.found = await self._desk.gateway.lookup(instrument, order.client_order_id)
+        except RateLimited as error:
+            pause_ns = int(min(error.retry_after_s, RATE_PAUSE_MAX_S) * NS_PER_S)
+            case.next_ask_mono_ns = max(case.next_ask_mono_ns, now_ns + pause_ns)
+            return
         except VenueError as error:
             self._engine.log.info(
                 "lookup_failed", venue=self._venue, client_id=order.client_order_id, detail=str(error)
             )
             return
         case.asked_wire_ns = asked
+        if isinstance(case.found, NotFound) and asked > self._bound_ns(order) + self._grace_ns:
+            case.next_ask_mono_ns = now_ns + ASKED_ENOUGH_NS
 
     def _may_burn(self, order: OrderState, case: _Case) -> bool:
         """Only what the venue has not acknowledged, only once, and only while it could still arrive."""
