@@ -77,7 +77,7 @@ def sandbox(directory: Path, tier: str = "premium") -> Iterator[SandboxProcess]:
     head, mark, tail = text.partition("[sandbox]")
     tail = re.sub(r"(?m)^(control_port|port)\s*=.*$", r"\1 = 0", tail)
     tail = re.sub(r"(?m)^order_delay_ms\s*=.*$", f"order_delay_ms = {ORDER_DELAY_MS}", tail)
-    tail = tail.replace('tier = "standard"', f'tier = "{tier}"')
+    tail = re.sub(r'(?m)^tier\s*=\s*"\w+"', f'tier = "{tier}"', tail)
     config_file = directory / "config" / "sandbox.toml"
     config_file.parent.mkdir(parents=True)
     config_file.write_text(head.replace('name = "sandbox"', f'name = "t{os.getpid()}"') + mark + tail)

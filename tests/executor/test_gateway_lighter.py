@@ -26,6 +26,7 @@ from tests.executor.sandbox_process import SandboxProcess, Station, eventually, 
 
 VENUE = "lighter"
 PREMIUM: dict[str, Any] = {"requests_per_min": 4000}
+STANDARD: dict[str, Any] = {"requests_per_min": 60, "reconcile_interval_s": 20.0}
 CANARY = "c0ffee5a" * 10
 
 
@@ -443,7 +444,7 @@ async def test_nothing_is_signed_with_a_wrong_clock(station: Station) -> None:
 async def test_the_standard_budget_is_kept(tmp_path: pathlib.Path) -> None:
     """The venue's own count never refuses us: reads and orders draw on one bucket, and the reserve is for priority."""
     with sandbox(tmp_path, tier="standard") as box:
-        async with Station(VENUE, box) as station:
+        async with Station(VENUE, box, **STANDARD) as station:
             gateway: Any = station.gateway
             request = await station.request("ETH", Side.BUY)
             while station.gateway.may_send(priority=False):
@@ -458,7 +459,7 @@ async def test_the_standard_budget_is_kept(tmp_path: pathlib.Path) -> None:
                 await station.send(msgspec.structs.replace(request, client_order_id=station.client_order_id())), Unsent
             )
             assert not [line for line in station.out.lines if "429" in str(line)]
-        again = Station(VENUE, box)
+        again = Station(VENUE, box, **STANDARD)
         later = type(again.gateway)(msgspec.structs.replace(again.equipment, state_dir=tmp_path))  # type: ignore[call-arg]
         spent: Any = later
         assert spent._budget.transactions.take()
