@@ -138,7 +138,9 @@ class RiskConfig(Section, frozen=True, kw_only=True):
     move_to_liq_close_pct: Positive = 4.0
     margin_used_warn: Fraction = 0.40
     margin_used_last: Fraction = 0.80
-    min_edge_bps: Annotated[float, Meta(ge=-100.0, le=100.0)] = 0.0  # left after all costs; below 0: study, sandbox only
+    min_edge_bps: Annotated[float, Meta(ge=-100.0, le=100.0)] = (
+        0.0  # left after all costs; below 0: study, sandbox only
+    )
     parity: dict[str, Positive] = {}  # assumed USD value of each quote currency until a venue tells it
 
 

@@ -155,7 +155,9 @@ def _parse(path: Path, text: str) -> dict[str, str]:
 def _take(path: Path, venue: Venue, credential: Credential, lines: dict[str, str], log: Log) -> str:
     given = {name: value for name in (credential.name, *credential.aliases) if (value := lines.get(name))}
     if len({_plain(value) for value in given.values()}) > 1:
-        raise ConfigError(f"{path}: {' and '.join(given)}: name the same thing and disagree; keep {credential.name} only")
+        raise ConfigError(
+            f"{path}: {' and '.join(given)}: name the same thing and disagree; keep {credential.name} only"
+        )
     if credential.name in given:
         return given[credential.name]
     for alias, value in given.items():

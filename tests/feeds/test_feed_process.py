@@ -175,7 +175,8 @@ def test_quotes_stay_usable_and_counted(world: World) -> None:
         time.sleep(0.02)
     assert good / total > 0.95
     until(
-        lambda: {f"feed-{venue}" for venue in VENUES} <= {page.process for page in list_counters(world.run_dir)}, "pages"
+        lambda: {f"feed-{venue}" for venue in VENUES} <= {page.process for page in list_counters(world.run_dir)},
+        "pages",
     )
     for page in list_counters(world.run_dir):
         if page.process.startswith("feed-"):

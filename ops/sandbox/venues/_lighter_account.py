@@ -128,7 +128,8 @@ class Account:
         fills = [fill for fill in self._exchange.fills(address)[::-1] if market is None or fill.name == market.name]
         page, cursor = _page(call, fills)
         rows = [
-            fill_row(fill, self._listing.by_name[fill.name], self._exchange.order(address, fill.order_id)) for fill in page
+            fill_row(fill, self._listing.by_name[fill.name], self._exchange.order(address, fill.order_id))
+            for fill in page
         ]
         return {"code": 200, "trades": rows} | cursor
 
@@ -136,7 +137,10 @@ class Account:
         address, market = call.own_account(), self._market(call)
         payments = [row for row in self._exchange.payments(address)[::-1] if market is None or row.name == market.name]
         page, cursor = _page(call, payments)
-        return {"code": 200, "position_fundings": [payment_row(row, self._listing.by_name[row.name]) for row in page]} | cursor
+        return {
+            "code": 200,
+            "position_fundings": [payment_row(row, self._listing.by_name[row.name]) for row in page],
+        } | cursor
 
     def account_txs(self, call: Call) -> Row:
         """Those of one's own that this process remembers, newest first."""

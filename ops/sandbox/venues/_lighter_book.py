@@ -15,7 +15,9 @@ from ops.sandbox.model import Level
 from ops.sandbox.venues._lighter_listing import Market
 
 DEPTH = 250
-NONCE_STEP_NS = 10_000_000  # nonces of a new process start above the old one's if that had less than 100 changes a second
+NONCE_STEP_NS = (
+    10_000_000  # nonces of a new process start above the old one's if that had less than 100 changes a second
+)
 Row = dict[str, Any]
 Side = dict[str, str]
 

@@ -26,7 +26,14 @@ REPLAYED = 50
 _MARKET = frozenset({"ticker", "order_book", "trade", "market_stats"})
 _ACCOUNT = frozenset({"account_all", "user_stats"})
 PRIVATE = frozenset(
-    {"account_all_orders", "account_orders", "account_all_trades", "account_all_positions", "account_all_assets", "account_tx"}
+    {
+        "account_all_orders",
+        "account_orders",
+        "account_all_trades",
+        "account_all_positions",
+        "account_all_assets",
+        "account_tx",
+    }
 )
 Shape = tuple[object, ...]
 
@@ -146,7 +153,11 @@ class Channels:
         account = self._exchange.account(str(index))
         if account is None:
             raise NoChannel("accountId")
-        rows = {str(self._listing.by_name[row.name].index): row for row in account.positions.values() if self._lists(row.name)}
+        rows = {
+            str(self._listing.by_name[row.name].index): row
+            for row in account.positions.values()
+            if self._lists(row.name)
+        }
         match channel.name:
             case "account_all_orders" | "account_orders":
                 content: Row = {"orders": self._orders(channel, account)}
@@ -158,7 +169,8 @@ class Channels:
             case "user_stats":
                 return {"stats": stats_row(self._exchange, account)}
         positions = {
-            key: position_row(self._exchange, account, row, self._listing.by_name[row.name]) for key, row in rows.items()
+            key: position_row(self._exchange, account, row, self._listing.by_name[row.name])
+            for key, row in rows.items()
         }
         return self.account_content(channel, account, positions)
 

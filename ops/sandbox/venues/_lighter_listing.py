@@ -86,7 +86,9 @@ def terms(symbols: tuple[str, ...]) -> Terms:
     known = {row.symbol for row in _MARKETS if row.symbol}
     unknown = [symbol for symbol in symbols if symbol not in known]
     if unknown:
-        raise ConfigError(f"sandbox.symbols: {', '.join(unknown)}: the simulated Lighter lists {', '.join(sorted(known))}")
+        raise ConfigError(
+            f"sandbox.symbols: {', '.join(unknown)}: the simulated Lighter lists {', '.join(sorted(known))}"
+        )
     return Terms(
         contracts=tuple(_contract(row) for row in _MARKETS if row.symbol in symbols and row.symbol),
         maker_fee=Decimal(0),

@@ -129,7 +129,11 @@ class Orders:
             raise ApiError(Code.INVALID_AMOUNT)
         position = self._exchange.position(address, market.name)
         opens = position.qty * _side(tx).sign >= 0
-        if opens and not self._crosses(tx, market) and qty * px / position.leverage > self._exchange.margin(address).free:
+        if (
+            opens
+            and not self._crosses(tx, market)
+            and qty * px / position.leverage > self._exchange.margin(address).free
+        ):
             raise ApiError(Code.NOT_ENOUGH_MARGIN)
 
     def _admit_target(self, tx: Tx, on_their_way: Container[int]) -> None:

@@ -288,7 +288,9 @@ class Streams:
                 connection.send(frame)
 
     def _frame(self, channel: Channel, kind: str, content: Row) -> bytes:
-        return orjson.dumps({"channel": channel.label, **content, "timestamp": self._now_ms(), "type": f"{kind}/{channel.name}"})
+        return orjson.dumps(
+            {"channel": channel.label, **content, "timestamp": self._now_ms(), "type": f"{kind}/{channel.name}"}
+        )
 
     def _forget(self, channel: Channel, connection: Connection) -> None:
         listeners = self._listeners.get(channel)

@@ -32,7 +32,8 @@ class SandboxProcess:
         calm = "basis_sd_bps = 0.0\njump_bps = 0.0\n" if quiet else ""
         own = {"lighter": 'tier = "premium"\n'}  # the base tier has one request a second
         venues = "".join(
-            f"[sandbox.venues.{v}]\nport = 0\norder_delay_ms = {order_delay_ms}\n{own.get(v, '')}" for v in self._venues()
+            f"[sandbox.venues.{v}]\nport = 0\norder_delay_ms = {order_delay_ms}\n{own.get(v, '')}"
+            for v in self._venues()
         )
         self.config.write_text(f"{head}[sandbox]\nseed = 7\ncontrol_port = 0\n{calm}{extra}\n{venues}")
         self.state_dir = directory / "var" / "sandbox"

@@ -47,7 +47,13 @@ async def test_odd_transactions() -> None:
     rng = random.Random(11)
     async with World() as world:
         good = world.order(BTC, True, 801_000, 100)
-        bodies = [b"", b"[" * 50_000, b"{" * 100, b'{"a":' * 3000, orjson.dumps({**good, "L2TxAttributes": {"9" * 5000: 1}})]
+        bodies = [
+            b"",
+            b"[" * 50_000,
+            b"{" * 100,
+            b'{"a":' * 3000,
+            orjson.dumps({**good, "L2TxAttributes": {"9" * 5000: 1}}),
+        ]
         for _ in range(150):
             changed = dict(good)
             for name in rng.sample(sorted(good), rng.randrange(1, 3)):
@@ -78,7 +84,18 @@ async def test_odd_frames() -> None:
         socket = await world.socket()
         frames: list[Any] = ["", "{", "[" * 50_000, "null", "5", '"x"', "[]", '{"type":5}', '{"type":["subscribe"]}']
         kinds = ["subscribe", "unsubscribe", "jsonapi/sendtx", "jsonapi/sendtxbatch", "ping", None, 5]
-        odd: list[Any] = [None, 5, "", [], {}, "order_book/" + "9" * 5000, "ticker/²", "/", "account_orders/1/1/1", True]
+        odd: list[Any] = [
+            None,
+            5,
+            "",
+            [],
+            {},
+            "order_book/" + "9" * 5000,
+            "ticker/²",
+            "/",
+            "account_orders/1/1/1",
+            True,
+        ]
         for _ in range(180):
             channel, auth, data = (rng.choice(odd) for _ in range(3))
             frames.append({"type": rng.choice(kinds), "channel": channel, "auth": auth, "data": data})

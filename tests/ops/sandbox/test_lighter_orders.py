@@ -39,7 +39,11 @@ async def test_a_hash_is_known_before_it_is_sent_and_the_order_is_filled() -> No
         row = await world.outcome(known)
         assert (row["status"], row["nonce"], row["account_index"], row["type"]) == (2, 0, ACCOUNT, 14)
         (order,) = (await world.own("accountInactiveOrders", limit=10))["orders"]
-        assert (order["status"], order["filled_base_amount"], order["remaining_base_amount"]) == ("filled", "0.00100", "0.00000")
+        assert (order["status"], order["filled_base_amount"], order["remaining_base_amount"]) == (
+            "filled",
+            "0.00100",
+            "0.00000",
+        )
         assert order["order_index"] > 1 << 53
         assert order["order_id"] == str(order["order_index"])
         assert (order["side"], order["is_ask"], order["type"]) == ("", False, "limit")
@@ -416,7 +420,9 @@ async def test_two_keys_of_an_account_have_two_streams_of_nonces() -> None:
         world.exchange.open_account(str(ACCOUNT), world.exchange.margin(str(ACCOUNT)).equity, [f"6:{public(STRANGER)}"])
         await world.do(14, world.order(BTC, True, 801_000, 100, nonce=0))
         await world.do(14, world.order(BTC, True, 801_000, 100, nonce=0, key=6, secret=STRANGER))
-        world.exchange.open_account(str(ACCOUNT), world.exchange.margin(str(ACCOUNT)).equity, [f"{KEY}:{public(STRANGER)}"])
+        world.exchange.open_account(
+            str(ACCOUNT), world.exchange.margin(str(ACCOUNT)).equity, [f"{KEY}:{public(STRANGER)}"]
+        )
         assert await world.refuse(14, world.order(BTC, True, 801_000, 100, nonce=1)) == 21120  # the key was replaced
         await world.do(14, world.order(BTC, True, 801_000, 100, nonce=1, secret=STRANGER))
 

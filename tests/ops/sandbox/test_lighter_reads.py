@@ -54,10 +54,17 @@ async def test_funding_in_all_its_units(rate: float) -> None:
         world.pass_s(3600 * 5)
         now_s = world.clock.wire_ns() // 1_000_000_000
         body = await world.get(
-            "fundings", market_id=BTC, resolution="1h", start_timestamp=now_s - 4 * 3600, end_timestamp=now_s, count_back=3
+            "fundings",
+            market_id=BTC,
+            resolution="1h",
+            start_timestamp=now_s - 4 * 3600,
+            end_timestamp=now_s,
+            count_back=3,
         )
         shown = "0.0012" if rate > 0 else "0.0340"
-        assert [(row["rate"], row["direction"]) for row in body["fundings"]] == [(shown, "long" if rate > 0 else "short")] * 3
+        assert [(row["rate"], row["direction"]) for row in body["fundings"]] == [
+            (shown, "long" if rate > 0 else "short")
+        ] * 3
         assert all(row["timestamp"] % 3600 == 0 for row in body["fundings"])
         rows = (await world.get("funding-rates"))["funding_rates"]
         assert {row["exchange"] for row in rows} == {"binance", "bybit", "hyperliquid", "lighter"}
@@ -71,7 +78,7 @@ async def test_accounts_are_public_and_found_by_either_name() -> None:
     async with World() as world:
         account = (await world.get("account", by="index", value=ACCOUNT))["accounts"][0]
         assert (account["collateral"], account["available_balance"]) == ("10000.000000", "10000.000000")
-        found = (await world.get("accountsByL1Address", l1_address=account["l1_address"].upper().replace("0X", "0x")))
+        found = await world.get("accountsByL1Address", l1_address=account["l1_address"].upper().replace("0X", "0x"))
         assert [row["index"] for row in found["sub_accounts"]] == [ACCOUNT]
         again = await world.get("account", by="l1_address", value=account["l1_address"])
         assert again["accounts"][0]["index"] == ACCOUNT
@@ -150,5 +157,7 @@ async def test_unknown_outcomes_are_settled_by_client_index() -> None:
         world.pass_s(86_401)
         assert not (await world.own("accountOrders", client_order_indexes="11"))["orders"]
         many = ",".join(str(n) for n in range(1, 22))
-        assert (await world.ask("accountOrders", token=world.token(), account_index=ACCOUNT, client_order_indexes=many))[0] == 400
+        assert (
+            await world.ask("accountOrders", token=world.token(), account_index=ACCOUNT, client_order_indexes=many)
+        )[0] == 400
         assert (await world.ask("tx", by="hash", value="00" * 40))[1]["code"] == 21500

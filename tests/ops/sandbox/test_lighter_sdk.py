@@ -146,7 +146,9 @@ async def test_market_order_fills_and_is_read_back(trader: Trader) -> None:
     trades = await trader.orders.trades(
         sort_by="timestamp", limit=10, account_index=trader.account, authorization=trader.token
     )
-    assert [(row.bid_account_id, row.bid_client_id, row.size) for row in trades.trades] == [(trader.account, client, "0.00100")]
+    assert [(row.bid_account_id, row.bid_client_id, row.size) for row in trades.trades] == [
+        (trader.account, client, "0.00100")
+    ]
     close = next(CLIENTS)
     accepted(await trader.client.create_market_order_limited_slippage(BTC, close, 100, 0.01, True, reduce_only=True))
 
@@ -208,7 +210,9 @@ async def test_the_dead_mans_switch_is_armed_and_shown(trader: Trader) -> None:
     accepted(await trader.client.cancel_all_orders(trader.client.CANCEL_ALL_TIF_SCHEDULED, due_ms))
 
     async def armed() -> bool:
-        return bool((await trader.accounts.account(by="index", value=str(trader.account))).accounts[0].cancel_all_time == due_ms)
+        return bool(
+            (await trader.accounts.account(by="index", value=str(trader.account))).accounts[0].cancel_all_time == due_ms
+        )
 
     await until(armed)
 
@@ -334,7 +338,9 @@ async def test_the_web_socket_client_follows_books_and_an_account(trader: Trader
 
     await until(seen)
     for book in books.values():
-        assert max(float(level["price"]) for level in book["bids"]) < min(float(level["price"]) for level in book["asks"])
+        assert max(float(level["price"]) for level in book["bids"]) < min(
+            float(level["price"]) for level in book["asks"]
+        )
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     await client.ws.close()

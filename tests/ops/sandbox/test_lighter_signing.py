@@ -177,7 +177,11 @@ def test_recorded_transactions_and_tokens() -> None:
 
 
 def test_no_key_is_made_of_no_point() -> None:
-    for text in ("00" * 40, "ff" * 40, "e44b0bc4331927bcbb359652c87774d9dc6f1737312f71762516b2bca4efeeadacdb757780e03146"):
+    for text in (
+        "00" * 40,
+        "ff" * 40,
+        "e44b0bc4331927bcbb359652c87774d9dc6f1737312f71762516b2bca4efeeadacdb757780e03146",
+    ):
         with pytest.raises(ValueError, match="not a public key"):
             ecgfp5.PublicKey(bytes.fromhex(text))
 

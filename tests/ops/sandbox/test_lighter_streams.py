@@ -110,10 +110,19 @@ async def test_private_channels_need_a_token_and_tell_what_happened() -> None:
     async with World() as world:
         socket = await world.socket()
         missing = await socket.refused({"type": "subscribe", "channel": f"account_all_orders/{ACCOUNT}"})
-        assert missing == {"code": 20001, "message": f"invalid param : auth field is required: account_all_orders:{ACCOUNT}"}
+        assert missing == {
+            "code": 20001,
+            "message": f"invalid param : auth field is required: account_all_orders:{ACCOUNT}",
+        }
         stale = {"type": "subscribe", "channel": f"account_all_orders/{ACCOUNT}", "auth": world.token(ahead_s=0)}
         assert (await socket.refused(stale))["code"] == 20013
-        for name in ("account_all_orders", "account_all_trades", "account_all_positions", "account_all_assets", "account_tx"):
+        for name in (
+            "account_all_orders",
+            "account_all_trades",
+            "account_all_positions",
+            "account_all_assets",
+            "account_tx",
+        ):
             frame = await socket.subscribe(f"{name}/{ACCOUNT}", auth=world.token())
             assert frame["channel"] == f"{name}:{ACCOUNT}"
         for name in ("account_all", "user_stats"):
