@@ -39,7 +39,7 @@ def test_the_shipped_environments_are_valid(name: str) -> None:
 
 def test_the_third_venues_own_settings(tmp_path: Path) -> None:
     lighter = load_sandbox().config.venues["lighter"]
-    assert (lighter.nonce_mode.value, lighter.requests_per_min, lighter.auth_ttl_s) == ("skip", 60, 600.0)
+    assert (lighter.nonce_mode.value, lighter.requests_per_min, lighter.auth_ttl_s) == ("skip", 4000, 600.0)
     for old, new, word in (
         ('nonce_mode = "skip"', 'nonce_mode = "guess"', "nonce_mode"),
         ("auth_ttl_s = 600.0", "auth_ttl_s = 30000.0", "auth_ttl_s"),

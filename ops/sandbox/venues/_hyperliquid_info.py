@@ -216,9 +216,9 @@ class Info:
 
     def _rate_limit(self, body: Row) -> Row:
         account = self._exchange.account(_user(body))
-        volume = account.volume if account is not None else Decimal(0)
+        volume = (account.volume if account is not None else Decimal(0)).quantize(Decimal("0.01"))
         used = account.requests if account is not None else 0
-        return {"cumVlm": rows.num(volume.quantize(Decimal("0.01"))), "nRequestsUsed": used,
+        return {"cumVlm": rows.num(volume), "nRequestsUsed": used,
                 "nRequestsCap": BASE_REQUESTS + int(volume), "nRequestsSurplus": 0}  # fmt: skip
 
     def _role(self, body: Row) -> Row:
