@@ -13,7 +13,7 @@ from decimal import Decimal
 
 import msgspec
 
-from core.errors import Malformed
+from core.errors import UNDECODABLE, Malformed
 from core.ids import CommandId
 from core.types import Side, TimeInForce, TradingState, Venue
 
@@ -230,6 +230,9 @@ class PairStatus(enum.Enum):
     ABORTED = "aborted"  # nothing filled on either leg
 
 
+FINAL_PAIR = frozenset({PairStatus.CLOSED, PairStatus.ABORTED})
+
+
 class PairState(Report, frozen=True, kw_only=True, tag="pair_state"):
     pair_id: str
     symbol: str
@@ -279,8 +282,6 @@ AnyReport = (
     | FlattenReport
 )
 
-_UNDECODABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)  # what msgspec raises on bytes of strangers
-
 _encoder = msgspec.msgpack.Encoder(decimal_format="string")
 _command_decoder = msgspec.msgpack.Decoder(AnyCommand)
 _report_decoder = msgspec.msgpack.Decoder(AnyReport)
@@ -295,7 +296,7 @@ def decode_command(data: bytes) -> AnyCommand:
     """Raises Malformed with the path of the offending field."""
     try:
         command: AnyCommand = _command_decoder.decode(data)
-    except _UNDECODABLE as error:
+    except UNDECODABLE as error:
         raise Malformed(f"command does not decode: {error}") from error
     return command
 
@@ -304,6 +305,6 @@ def decode_report(data: bytes) -> AnyReport:
     """Raises Malformed with the path of the offending field."""
     try:
         report: AnyReport = _report_decoder.decode(data)
-    except _UNDECODABLE as error:
+    except UNDECODABLE as error:
         raise Malformed(f"report does not decode: {error}") from error
     return report

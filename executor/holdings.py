@@ -10,15 +10,13 @@ from typing import TypeAlias
 
 import msgspec
 
-from core.messages import PairStatus
+from core.messages import FINAL_PAIR, PairStatus
 from core.types import OrderStatus, Side, Venue
 from executor.pnl import ZERO, Book
 from executor.records import OrderPrepared, PairPlanned
 
 Key: TypeAlias = tuple[Venue, str]
 """(venue, canonical symbol)."""
-
-FINAL_PAIR = frozenset({PairStatus.CLOSED, PairStatus.ABORTED})
 
 
 class OrderState(msgspec.Struct, kw_only=True):

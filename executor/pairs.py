@@ -28,7 +28,7 @@ import msgspec
 from core.clock import NS_PER_MS, NS_PER_S
 from core.costs import mid_gap_bps
 from core.ids import CommandId
-from core.messages import OpenPair, PairStatus
+from core.messages import FINAL_PAIR, OpenPair, PairStatus
 from core.numeric import floor_to, from_float, least_common_lot
 from core.types import Instrument, OrderStatus, Quote, Side, TimeInForce, TradingState
 from executor.cures import Cures
@@ -37,7 +37,7 @@ from executor.orders import Draft
 from executor.records import PairMoved, PairPlanned, UnhedgedMeasured
 from executor.repair import Cure, CureLeg, choose
 from executor.reports import pair_now
-from executor.state import FINAL_PAIR, OrderState, PairBook, PairLeg
+from executor.state import OrderState, PairBook, PairLeg
 
 PACE_NS = 100 * NS_PER_MS
 PACE_MAX_NS = 5 * NS_PER_S

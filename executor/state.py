@@ -25,7 +25,7 @@ from core.errors import invariant
 from core.ids import CommandId
 from core.messages import PairStatus
 from core.types import Fill, OrderStatus, Side, TradingState, Venue
-from executor.holdings import FINAL_PAIR, CommandState, Key, OrderState, PairBook, PairLeg, PositionState
+from executor.holdings import CommandState, Key, OrderState, PairBook, PairLeg, PositionState
 from executor.orders import may_move
 from executor.pnl import ZERO
 from executor.records import (
@@ -49,7 +49,7 @@ from executor.records import (
     UnhedgedMeasured,
 )
 
-__all__ = ["FINAL_PAIR", "CommandState", "Key", "OrderState", "PairBook", "PairLeg", "PositionState", "State"]
+__all__ = ["CommandState", "Key", "OrderState", "PairBook", "PairLeg", "PositionState", "State"]
 
 FINAL_ORDERS_KEPT = 4096
 FINAL_PAIRS_KEPT = 256

@@ -31,7 +31,7 @@ from core.clock import NS_PER_S, Clock
 from core.config import Loaded, load
 from core.errors import ConfigError
 from core.latch import HaltLatch
-from core.messages import PairStatus
+from core.messages import FINAL_PAIR, PairStatus
 from core.types import TradingState
 from ops import views
 
@@ -236,7 +236,7 @@ def _add(families: dict[str, Metric], sample: Sample) -> None:
 
 def _pair_families(page: AccountSnapshot) -> Iterator[Metric]:
     now = GaugeMetricFamily("tandem_pairs", "Pairs that are not final, by status.", labels=["strategy", "status"])
-    counts = {(s, status.value): 0 for s in _strategies(page) for status in PairStatus if status not in views.FINAL}
+    counts = {(s, status.value): 0 for s in _strategies(page) for status in PairStatus if status not in FINAL_PAIR}
     for pair in views.open_pairs(page):
         counts[pair.strategy, pair.status.value] += 1
     for (strategy, status), count in sorted(counts.items()):

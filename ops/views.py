@@ -19,10 +19,9 @@ from core.account import AccountSnapshot, PairView, PositionView
 from core.clock import NS_PER_MS, NS_PER_S, Clock
 from core.config import Loaded
 from core.errors import ConfigError
-from core.messages import PairStatus
+from core.messages import FINAL_PAIR
 from core.types import Down, FundingKind, MarkPrice, Quote, Venue
 
-FINAL = frozenset({PairStatus.CLOSED, PairStatus.ABORTED})
 EXECUTOR_SILENT_NS = 3 * NS_PER_S  # it writes its page four times a second
 
 
@@ -147,11 +146,11 @@ def executor_trouble(page: AccountSnapshot | str, clock: Clock) -> str:
 
 
 def open_pairs(page: AccountSnapshot) -> list[PairView]:
-    return [pair for pair in page.pairs if pair.status not in FINAL]
+    return [pair for pair in page.pairs if pair.status not in FINAL_PAIR]
 
 
 def finished_pairs(page: AccountSnapshot) -> list[PairView]:
-    return [pair for pair in page.pairs if pair.status in FINAL]
+    return [pair for pair in page.pairs if pair.status in FINAL_PAIR]
 
 
 def held(page: AccountSnapshot) -> list[PositionView]:

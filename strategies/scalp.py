@@ -22,7 +22,7 @@ from typing import NamedTuple
 from core.account import AccountSnapshot, PairView, VenueAccount
 from core.clock import NS_PER_MS, NS_PER_S
 from core.costs import basis_pnl_bps, cross_px, edge_numbers, executable_pnl_bps, mid_gap_bps, round_trip_cost_bps
-from core.messages import ExitGuard, Leg, PairStatus
+from core.messages import FINAL_PAIR, ExitGuard, Leg, PairStatus
 from core.numeric import BPS, from_float
 from core.settings import ExecutionConfig, RiskConfig, ScalpConfig
 from core.sizing import Size, common_size, minimum_pair_qty, perp_capacity_usd
@@ -34,7 +34,6 @@ from strategies.snapshot import Listing, MarketView
 
 NAME = "scalp"
 CLOSE_RETRY_NS = 5 * NS_PER_S
-FINAL = frozenset({PairStatus.CLOSED, PairStatus.ABORTED})
 
 
 class VenueTerms(NamedTuple):
@@ -143,7 +142,7 @@ class Scalp:
     def leave(self, view: MarketView, account: AccountSnapshot, now_ns: int, calendar_ns: int) -> list[Close]:
         """Closes for our open pairs whose exit rules fire on fresh quotes; each is sent again only after a pause."""
         ours = [pair for pair in account.pairs if pair.strategy == NAME]
-        self._forget({pair.pair_id for pair in ours if pair.status not in FINAL})
+        self._forget({pair.pair_id for pair in ours if pair.status not in FINAL_PAIR})
         closes: list[Close] = []
         for pair in ours:
             sent_ns = self._close_sent_ns.get(pair.pair_id)
@@ -237,7 +236,7 @@ class Scalp:
             return f"trading_state_{account.trading_state.value}"
         if symbol in self._risk.blocklist:
             return "blocklisted"
-        open_pairs = [pair for pair in account.pairs if pair.status not in FINAL]
+        open_pairs = [pair for pair in account.pairs if pair.status not in FINAL_PAIR]
         if any(pair.symbol == symbol for pair in open_pairs):
             return "pair_open"
         if len(open_pairs) >= self._risk.max_open_pairs:
@@ -279,7 +278,7 @@ class Scalp:
         if short_account is None or long_account is None:
             return Size(qty=Decimal(0), bound_by="no_balance")
         equity = sum((v.equity_usd for v in account.venues), Decimal(0))
-        used = {pair.pair_id: pair.long_qty * mid_of(pair) for pair in account.pairs if pair.status not in FINAL}
+        used = {pair.pair_id: pair.long_qty * mid_of(pair) for pair in account.pairs if pair.status not in FINAL_PAIR}
         ours = sum((used[p.pair_id] for p in account.pairs if p.strategy == NAME and p.pair_id in used), Decimal(0))
         total = sum(used.values(), Decimal(0))
         r, s = self._risk, self._config
