@@ -34,12 +34,13 @@ LaneResult = HttpReply | Unsent | Unknown
 
 
 class HttpRequest(msgspec.Struct, frozen=True):
-    """Ready to be written. `body` is sent as it is, never re-encoded."""
+    """Ready to be written. `body` is sent as it is, never re-encoded; `headers` are the venue's own (keys, cookies)."""
 
     method: str
     target: str  # path with query
     body: bytes = b""
     content_type: str = ""
+    headers: tuple[tuple[str, str], ...] = ()
 
 
 class HttpLane:
@@ -138,6 +139,8 @@ class HttpLane:
         head = (
             f"{request.method} {self._endpoint.path}{request.target} HTTP/1.1\r\nHost: {self._endpoint.host_header}\r\n"
         )
+        for name, value in request.headers:
+            head += f"{name}: {value}\r\n"
         if request.content_type:
             head += f"Content-Type: {request.content_type}\r\n"
         if request.body or request.method != "GET":

@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 from websockets.client import ClientProtocol
 from websockets.exceptions import InvalidHandshake, InvalidURI, ProtocolError
@@ -38,10 +38,13 @@ STABLE_S = 10.0
 MAX_FRAME_BYTES = 16 * 1024 * 1024
 WAKE_S = 2.5  # between attempts, however urgent: Hyperliquid allows 30 new connections a minute
 
+Headers = Sequence[tuple[str, str]]
+
 
 class WsLane:
-    """`url` is asked before every connection (a listen key may be part of it). `ping`: the venue's own ping text, or
-    None for protocol pings. Callbacks run on the loop; `on_up` may write."""
+    """`url` is asked before every connection (a listen key may be part of it), and after it `headers`, which the handshake
+    then carries (a session's cookie). `ping`: the venue's own ping text, or None for protocol pings. Callbacks run on the
+    loop; `on_up` may write."""
 
     def __init__(
         self,
@@ -56,8 +59,10 @@ class WsLane:
         on_down: Callable[[str], None],
         ping: bytes | None = None,
         max_age_s: float = 0.0,
+        headers: Callable[[], Headers] = tuple,
     ) -> None:
         self._url = url
+        self._headers = headers
         self._timeout_s = timeout_s
         self._clock = clock
         self._backoff = Backoff(rng, WAKE_S)
@@ -107,7 +112,7 @@ class WsLane:
 
     async def _open(self) -> _Socket:
         url = await self._url()
-        socket = await _Socket.open(url, self._timeout_s, self._clock, self._on_frame)
+        socket = await _Socket.open(url, self._headers(), self._timeout_s, self._clock, self._on_frame)
         self._socket = socket
         try:
             self._on_up()
@@ -169,7 +174,9 @@ class _Socket:
         self._heard()
 
     @classmethod
-    async def open(cls, url: str, timeout_s: float, clock: Clock, on_frame: Callable[[bytes], None]) -> _Socket:
+    async def open(
+        cls, url: str, headers: Headers, timeout_s: float, clock: Clock, on_frame: Callable[[bytes], None]
+    ) -> _Socket:
         """Connect and upgrade. Raises NotSent (no connection) or Malformed (the peer speaks no WebSocket)."""
         try:
             protocol = ClientProtocol(parse_uri(url), max_size=MAX_FRAME_BYTES)
@@ -178,7 +185,9 @@ class _Socket:
         wire = await Wire.connect(Endpoint.parse(url), timeout_s)
         socket = cls(wire, protocol, clock, on_frame)
         wire.begin(socket._received, socket.drop)
-        protocol.send_request(protocol.connect())
+        request = protocol.connect()
+        request.headers.update(headers)
+        protocol.send_request(request)
         with contextlib.ExitStack() as undo:
             undo.callback(socket.drop, "not opened")
             socket._flush()

@@ -351,6 +351,37 @@ async def echo(connection: ServerConnection) -> None:
         await connection.send(message)
 
 
+async def test_headers_of_the_venue_travel_with_requests_and_with_every_handshake() -> None:
+    async def show(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            head, _ = await read_request(reader)
+            writer.write(http_reply(head.encode()))
+
+    async with serve(show) as port:
+        entry = lane(port)
+        await entry.start()
+        request = HttpRequest("POST", "/order", b"{}", "application/json", (("Cookie", "gravity=a"), ("X-Id", "7")))
+        head = (await entry.fetch(request)).body.decode()
+        assert "\r\nCookie: gravity=a\r\nX-Id: 7\r\nContent-Type: application/json\r\n" in head
+        await entry.close()
+
+    seen: list[str] = []
+
+    async def note(connection: ServerConnection) -> None:
+        assert connection.request is not None
+        seen.append(connection.request.headers["Cookie"])
+        await connection.wait_closed()
+
+    async with ws_serve(note, "127.0.0.1", 0) as server:
+        cookies = iter(["gravity=a", "gravity=b"])
+        client = Client(server.sockets[0].getsockname()[1], headers=lambda: [("Cookie", next(cookies))])
+        await client.lane.start()
+        client.lane.reset("renewed")
+        await until(lambda: len(seen) == 2)
+        assert seen == ["gravity=a", "gravity=b"]
+        await client.lane.close()
+
+
 async def test_ws_frames_go_and_come() -> None:
     async with ws_serve(echo, "127.0.0.1", 0) as server:
         client = Client(server.sockets[0].getsockname()[1])
