@@ -17,9 +17,8 @@ from decimal import Decimal
 from core.clock import NS_PER_S, NS_PER_US
 from core.errors import Malformed, VenueError
 from core.numeric import plain
-from core.types import Balance, Fill, Instrument, Position, Side, TimeInForce, Venue
-from executor.background import Background
-from executor.http_lane import HttpLane, HttpRequest
+from core.types import Instrument, Side, TimeInForce, Venue
+from executor.http_lane import HttpRequest
 from executor.http_reply import HttpReply
 from executor.nonces import BLOCK_NS
 from executor.outcome import Accepted, Outcome, Unknown, Unsent
@@ -29,21 +28,16 @@ from executor.venues import _aster_answers as answers
 from executor.venues import _aster_rows as rows
 from executor.venues._aster_reads import FORM, NONCE_WINDOW_NS, SETTLE_NS, TIME_REQUEST, Reads, pause_of
 from executor.venues._aster_stream import PrivateStream
-from executor.venues._memory import OrderMemory
-from executor.venues._skew import ClockSkew
+from executor.venues._gateway import VenueGateway
 from executor.venues.base import (
     CancelRequest,
     Equipment,
     EventSink,
-    FeeRates,
-    FundingPayment,
     NotFound,
     OrderRequest,
     Prepared,
-    TopOfBook,
     VenueOrder,
 )
-from executor.ws_lane import WsLane
 
 MAX_SKEW_NS = NS_PER_S
 NONCE_UNIT_NS = NS_PER_US
@@ -71,33 +65,27 @@ _REHEARSAL = OrderRequest(
 )
 
 
-class Gateway:
+class Gateway(VenueGateway[Reads]):
     """See `executor.venues.base.OrderGateway`."""
-
-    signs_apart = False
-    nonce_resyncs = 0
 
     def __init__(self, equipment: Equipment) -> None:
         settings, ring = equipment.settings, equipment.keyring
-        self.venue = equipment.venue
-        self._clock = equipment.clock
-        self._log = equipment.log
-        self._symbols = equipment.symbols
         user = ring.address("ASTER_USER_ADDRESS")
         self._signer = Signer(ring.secret("ASTER_PRIVATE_KEY").reveal(), user=user, mainnet=not settings.testnet)
-        self.account_id = user.lower()
-        self.signer_id = self._signer.address.lower()
-        self.nonces = equipment.nonces(self.signer_id, NONCE_UNIT_NS)
-        self._timeout_s = settings.request_timeout_ms / 1000
+        super().__init__(
+            equipment,
+            account_id=user.lower(),
+            signer_id=self._signer.address.lower(),
+            nonce_unit_ns=NONCE_UNIT_NS,
+            max_skew_ns=MAX_SKEW_NS,
+        )
         self._throttle = Throttle(settings.requests_per_min, settings.reserve_ratio, equipment.clock)
-        self._skew = ClockSkew(MAX_SKEW_NS)
-        self._memory = OrderMemory()
-        self._by_symbol: dict[str, Instrument] = {}
         self._listed: dict[str, Instrument] = {}
-        self._fees = FeeRates(0.0, 0.0)
-        self._background = Background()
-        self._read_lane = self._http(equipment, READ_CONNECTIONS)
-        self._order_lane = self._http(equipment, ORDER_CONNECTIONS)
+        self._read_lane, self._order_lane = (
+            # The venue is back when a connection reopens: nothing else waits out its pause then.
+            self._http(size, on_reply=self._on_reply, keep_alive=TIME_REQUEST, on_open=self.wake)
+            for size in (READ_CONNECTIONS, ORDER_CONNECTIONS)
+        )
         self._reads = Reads(
             self._read_lane,
             self._throttle,
@@ -111,13 +99,8 @@ class Gateway:
             self._clock,
             self._log,
         )
-        self._ws_url = settings.ws_url.rstrip("/")
-        self._lane = WsLane(
-            self._stream_url,
-            timeout_s=self._timeout_s,
-            clock=self._clock,
-            rng=equipment.rng,
-            log=self._log,
+        self._lane = self._ws(
+            url=self._stream_url,
             on_up=self._on_up,
             on_frame=self._on_frame,
             on_down=self._on_down,
@@ -149,7 +132,7 @@ class Gateway:
         except VenueError:
             await self.close()
             raise
-        self._background.spawn(self._measure())
+        self._background.spawn(self._watch_clock(self._reads.measure_clock))
         self._background.spawn(self._extend_key())
 
     async def close(self) -> None:
@@ -165,9 +148,6 @@ class Gateway:
         self._read_lane.wake()
         self._lane.wake()
 
-    def instruments(self) -> dict[str, Instrument]:
-        return self._by_symbol
-
     async def refresh(self) -> None:
         """Own fees are per symbol; the rate of the first symbol of this run stands for all."""
         found = await self._reads.instruments()
@@ -177,14 +157,6 @@ class Gateway:
         self._listed = {each.venue_symbol: each for each in found}
 
     # ---- state ----------------------------------------------------------------------------------------------------
-
-    @property
-    def fees(self) -> FeeRates:
-        return self._fees
-
-    @property
-    def clock_offset_ns(self) -> int:
-        return self._skew.offset_ns
 
     @property
     def rate_budget_ratio(self) -> float:
@@ -261,24 +233,6 @@ class Gateway:
     async def lookup(self, instrument: Instrument, client_order_id: str) -> VenueOrder | NotFound:
         return await self._reads.lookup(instrument, client_order_id)
 
-    async def open_orders(self) -> list[VenueOrder]:
-        return await self._reads.open_orders()
-
-    async def positions(self) -> list[Position]:
-        return await self._reads.positions()
-
-    async def balance(self) -> Balance:
-        return await self._reads.balance()
-
-    async def fills_since(self, since_wire_ns: int) -> list[Fill]:
-        return await self._reads.fills_since(since_wire_ns)
-
-    async def funding_since(self, since_wire_ns: int) -> list[FundingPayment]:
-        return await self._reads.funding_since(since_wire_ns)
-
-    async def top_of_book(self, instrument: Instrument) -> TopOfBook:
-        return await self._reads.top_of_book(instrument)
-
     async def leverage(self, instrument: Instrument) -> int:
         return (await self._reads.leverage(instrument)).leverage
 
@@ -328,7 +282,7 @@ class Gateway:
                 taken.set_result(result)
 
     async def _stream_url(self) -> str:
-        return f"{self._ws_url}/ws/{await self._reads.listen_key()}"
+        return f"{self._settings.ws_url.rstrip('/')}/ws/{await self._reads.listen_key()}"
 
     def _on_up(self) -> None:
         if self._stream is not None:
@@ -346,28 +300,6 @@ class Gateway:
         self._skew.note_date(reply.date_ns, self._clock.wire_ns())
         if reply.status in answers.RATE_STATUSES:
             self._throttle.pause(pause_of(reply), everything=True)
-
-    def _http(self, equipment: Equipment, size: int) -> HttpLane:
-        return HttpLane(
-            equipment.settings.rest_url,
-            size=size,
-            timeout_s=self._timeout_s,
-            clock=self._clock,
-            rng=equipment.rng,
-            log=self._log,
-            keep_alive=TIME_REQUEST,
-            on_reply=self._on_reply,
-            on_open=self.wake,  # the venue is back: nothing else waits out its pause
-        )
-
-    async def _measure(self) -> None:
-        """Keep the clock offset current; a venue that does not answer is reconciliation's to report."""
-        while True:
-            await self._skew.look_due(MEASURE_S)
-            try:
-                await self._reads.measure_clock()
-            except VenueError as error:
-                self._log.warning("clock_not_measured", venue=self.venue, detail=str(error))
 
     async def _extend_key(self) -> None:
         """A key that cannot be extended is made anew with a fresh connection."""

@@ -13,8 +13,9 @@ of a pair are on the wire before either answer is awaited; the future it returns
 from __future__ import annotations
 
 import asyncio
+import enum
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Protocol
@@ -65,6 +66,7 @@ class OrderRequest(msgspec.Struct, frozen=True, kw_only=True):
     time_in_force: TimeInForce
     reduce_only: bool
     expires_wire_ns: int
+    quote_id: str = ""  # of the LiveQuote to accept, where `Traits.quotes_first`
 
 
 class CancelRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -85,6 +87,44 @@ class Prepared(msgspec.Struct, frozen=True, kw_only=True):
     payload: bytes
     handle: str = ""
     signature: asyncio.Future[Signed] | None = None
+
+
+class Traits(msgspec.Struct, frozen=True, kw_only=True):
+    """What orders of a venue can and cannot do, as far as pairs, repair, flatten and reconciliation must know it. The defaults
+    are those of a perpetuals venue with an order book."""
+
+    client_ids: bool = True  # our id travels with the order and finds it again
+    reduce_only: bool = True  # False: a close is a plain order, bounded by what our ledger holds
+    post_only: bool = True
+    partial_fills: bool = True
+    late_refusals: bool = False  # an accepted answer is not yet an accepted order: a refusal may follow as a cancel
+    quotes_first: bool = False  # no order book: `request_quote`, then an order that accepts it; at most one in flight
+    wallet: bool = False  # spot: `positions` states wallet balances, which may be more than we bought, never less
+
+
+class DeadManScope(enum.Enum):
+    ACCOUNT = "account"  # one switch cancels everything of the account
+    SYMBOL = "symbol"  # one switch per instrument
+    CONNECTION = "connection"  # the venue cancels when our order connection drops; nothing to refresh
+
+
+class DeadMan(msgspec.Struct, frozen=True, kw_only=True):
+    """A venue's switch that cancels our resting orders once we fall silent: armed with `countdown_s`, pushed out again every
+    `refresh_s`."""
+
+    scope: DeadManScope
+    countdown_s: float
+    refresh_s: float
+
+
+class LiveQuote(msgspec.Struct, frozen=True, kw_only=True):
+    """A price that the venue would give us now for exactly `lots` (venue units); accepting it is the order."""
+
+    quote_id: str
+    side: Side  # ours
+    lots: int
+    px: Decimal
+    valid_until_mono_ns: int
 
 
 class VenueOrder(msgspec.Struct, frozen=True, kw_only=True):
@@ -184,6 +224,12 @@ class OrderGateway(Protocol):
     nonces: NonceSource
     """The source of `signer_id`: the engine takes order nonces from it, the gateway those of its own signed reads."""
 
+    traits: Traits
+    """Constant for the life of the gateway."""
+
+    dead_man: DeadMan | None
+    """None = the venue has no such switch, or it refuses it to this account."""
+
     signs_apart: bool
     """Whether `prepare` only begins the signature (see Prepared): the engine begins with this leg."""
 
@@ -237,6 +283,16 @@ class OrderGateway(Protocol):
 
     def unknown_bound_ns(self, request: OrderRequest) -> int:
         """UTC after which a request whose answer was lost can no longer execute by the venue's own rules."""
+
+    async def arm_dead_man(self, instruments: Sequence[Instrument]) -> None:
+        """Arm or push out the switch for these instruments (all of them at once where the scope is wider). Raises VenueError;
+        never called where `dead_man` is None."""
+
+    async def disarm_dead_man(self, instruments: Sequence[Instrument]) -> None:
+        """Switch it off for these instruments. Raises VenueError."""
+
+    async def request_quote(self, instrument: Instrument, side: Side, lots: int) -> LiveQuote:
+        """A live quote for exactly `lots`; only where `traits.quotes_first`. Raises VenueError."""
 
     async def lookup(self, instrument: Instrument, client_order_id: str) -> VenueOrder | NotFound: ...
     async def open_orders(self) -> list[VenueOrder]: ...

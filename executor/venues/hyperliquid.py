@@ -22,32 +22,26 @@ from decimal import Decimal
 from core.clock import NS_PER_MS, NS_PER_S
 from core.errors import NotSent, VenueError
 from core.numeric import plain
-from core.types import Balance, Fill, Instrument, Position, Side, TimeInForce, Venue
-from executor.background import Background
-from executor.http_lane import HttpLane, HttpRequest
+from core.types import Instrument, Side, TimeInForce, Venue
+from executor.http_lane import HttpRequest
 from executor.http_reply import HttpReply
 from executor.outcome import Accepted, Outcome, RejectCode, Rejected, Unknown, Unsent
 from executor.signing import hyperliquid as signing
 from executor.throttle import Throttle
 from executor.venues import _hyperliquid_answers as answers
+from executor.venues._gateway import VenueGateway
 from executor.venues._hyperliquid_posts import Posts
 from executor.venues._hyperliquid_reads import JSON, RATE_PAUSE_S, SETTLE_NS, STATUS_REQUEST, Reads
 from executor.venues._hyperliquid_stream import PrivateStream, decode_frame
-from executor.venues._memory import OrderMemory
-from executor.venues._skew import ClockSkew
 from executor.venues.base import (
     CancelRequest,
     Equipment,
     EventSink,
-    FeeRates,
-    FundingPayment,
     NotFound,
     OrderRequest,
     Prepared,
-    TopOfBook,
     VenueOrder,
 )
-from executor.ws_lane import WsLane
 
 MAX_SKEW_NS = 2 * NS_PER_S
 NONCE_UNIT_NS = NS_PER_MS
@@ -77,34 +71,29 @@ _REHEARSAL = OrderRequest(
 )
 
 
-class Gateway:
+class Gateway(VenueGateway[Reads]):
     """See `executor.venues.base.OrderGateway`."""
-
-    signs_apart = False
-    nonce_resyncs = 0
 
     def __init__(self, equipment: Equipment) -> None:
         settings, ring = equipment.settings, equipment.keyring
-        self.venue = equipment.venue
-        self._clock = equipment.clock
-        self._log = equipment.log
         self._signer = signing.Signer(ring.secret("HL_PRIVATE_KEY").reveal(), mainnet=not settings.testnet)
-        self.account_id = ring.address("HL_USER_ADDRESS").lower()
-        self.signer_id = self._signer.address.lower()
-        self.nonces = equipment.nonces(self.signer_id, NONCE_UNIT_NS)
-        self._timeout_s = settings.request_timeout_ms / 1000
+        super().__init__(
+            equipment,
+            account_id=ring.address("HL_USER_ADDRESS").lower(),
+            signer_id=self._signer.address.lower(),
+            nonce_unit_ns=NONCE_UNIT_NS,
+            max_skew_ns=MAX_SKEW_NS,
+        )
         self._by_socket = settings.order_entry == "ws"
         self._throttle = Throttle(settings.requests_per_min, settings.reserve_ratio, equipment.clock)
         self._read_throttle = Throttle(settings.requests_per_min, settings.reserve_ratio, equipment.clock)
-        self._skew = ClockSkew(MAX_SKEW_NS)
-        self._memory = OrderMemory()
-        self._by_symbol: dict[str, Instrument] = {}
         self._by_coin: dict[str, Instrument] = {}
-        self._fees = FeeRates(0.0, 0.0)
         self._address_budget = LOW_ADDRESS_BUDGET
-        self._background = Background()
-        self._read_lane = self._http(equipment, READ_CONNECTIONS)
-        self._order_lane = self._http(equipment, ORDER_CONNECTIONS)
+        self._read_lane, self._order_lane = (
+            # The venue is back when a connection reopens: nothing else waits out its pause then.
+            self._http(size, on_reply=self._on_reply, keep_alive=STATUS_REQUEST, on_open=self.wake)
+            for size in (READ_CONNECTIONS, ORDER_CONNECTIONS)
+        )
         self._reads = Reads(
             self._read_lane,
             self._read_throttle,
@@ -115,18 +104,7 @@ class Gateway:
             self._clock,
             self._log,
         )
-        ws_url = settings.ws_url
-        self._lane = WsLane(
-            lambda: _given(ws_url),
-            timeout_s=self._timeout_s,
-            clock=self._clock,
-            rng=equipment.rng,
-            log=self._log,
-            on_up=self._on_up,
-            on_frame=self._on_frame,
-            on_down=self._on_down,
-            ping=PING,
-        )
+        self._lane = self._ws(on_up=self._on_up, on_frame=self._on_frame, on_down=self._on_down, ping=PING)
         self._posts = Posts(self._lane, self._timeout_s)
         self._stream: PrivateStream | None = None
 
@@ -152,7 +130,7 @@ class Gateway:
         except VenueError:
             await self.close()
             raise
-        self._background.spawn(self._measure())
+        self._background.spawn(self._watch_clock(self._reads.measure_clock))
 
     async def close(self) -> None:
         await self._background.close()
@@ -168,9 +146,6 @@ class Gateway:
         self._read_lane.wake()
         self._lane.wake()
 
-    def instruments(self) -> dict[str, Instrument]:
-        return self._by_symbol
-
     async def refresh(self) -> None:
         listed = await self._reads.instruments()
         fees = await self._reads.fees()
@@ -180,14 +155,6 @@ class Gateway:
         self._fees = fees
 
     # ---- state ----------------------------------------------------------------------------------------------------
-
-    @property
-    def fees(self) -> FeeRates:
-        return self._fees
-
-    @property
-    def clock_offset_ns(self) -> int:
-        return self._skew.offset_ns
 
     @property
     def rate_budget_ratio(self) -> float:
@@ -255,24 +222,6 @@ class Gateway:
 
     async def lookup(self, instrument: Instrument, client_order_id: str) -> VenueOrder | NotFound:
         return await self._reads.lookup(client_order_id)
-
-    async def open_orders(self) -> list[VenueOrder]:
-        return await self._reads.open_orders()
-
-    async def positions(self) -> list[Position]:
-        return await self._reads.positions()
-
-    async def balance(self) -> Balance:
-        return await self._reads.balance()
-
-    async def fills_since(self, since_wire_ns: int) -> list[Fill]:
-        return await self._reads.fills_since(since_wire_ns)
-
-    async def funding_since(self, since_wire_ns: int) -> list[FundingPayment]:
-        return await self._reads.funding_since(since_wire_ns)
-
-    async def top_of_book(self, instrument: Instrument) -> TopOfBook:
-        return await self._reads.top_of_book(instrument)
 
     async def leverage(self, instrument: Instrument) -> int:
         return await self._reads.leverage(instrument)
@@ -364,29 +313,3 @@ class Gateway:
         self._skew.note_date(reply.date_ns, self._clock.wire_ns())
         if reply.status == 429:
             self._read_throttle.pause(RATE_PAUSE_S, everything=True)
-
-    def _http(self, equipment: Equipment, size: int) -> HttpLane:
-        return HttpLane(
-            equipment.settings.rest_url,
-            size=size,
-            timeout_s=self._timeout_s,
-            clock=self._clock,
-            rng=equipment.rng,
-            log=self._log,
-            keep_alive=STATUS_REQUEST,
-            on_reply=self._on_reply,
-            on_open=self.wake,  # the venue is back: nothing else waits out its pause
-        )
-
-    async def _measure(self) -> None:
-        """Keep the clock offset current; a venue that does not answer is reconciliation's to report."""
-        while True:
-            await self._skew.look_due(MEASURE_S)
-            try:
-                await self._reads.measure_clock()
-            except VenueError as error:
-                self._log.warning("clock_not_measured", venue=self.venue, detail=str(error))
-
-
-async def _given(url: str) -> str:
-    return url

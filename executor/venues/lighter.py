@@ -22,17 +22,15 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import Coroutine
 
 from core.clock import NS_PER_MS, NS_PER_S
 from core.errors import ConfigError, Malformed, NotSent, VenueError
-from core.types import Balance, Fill, Instrument, OrderStatus, Position, Side, TimeInForce, Venue
-from executor.http_lane import HttpLane
+from core.types import Instrument, OrderStatus, Side, TimeInForce
 from executor.http_reply import HttpReply
-from executor.nonces import NonceSource
 from executor.outcome import Accepted, Outcome, Unsent
 from executor.signing import lighter as signing
 from executor.venues import _lighter_answers as answers
+from executor.venues._gateway import VenueGateway
 from executor.venues._lighter_budget import Budget
 from executor.venues._lighter_entry import Entry
 from executor.venues._lighter_index import ClientIndex
@@ -42,18 +40,13 @@ from executor.venues._lighter_socket import Socket
 from executor.venues._lighter_stream import PrivateStream
 from executor.venues._lighter_tokens import Tokens
 from executor.venues._lighter_verify import Verifier
-from executor.venues._memory import OrderMemory
-from executor.venues._skew import ClockSkew
 from executor.venues.base import (
     CancelRequest,
     Equipment,
     EventSink,
-    FeeRates,
-    FundingPayment,
     NotFound,
     OrderRequest,
     Prepared,
-    TopOfBook,
     VenueOrder,
 )
 
@@ -72,44 +65,38 @@ TIF_WIRE = {
 }
 
 
-class Gateway:
+class Gateway(VenueGateway[Reads]):
     """See `executor.venues.base.OrderGateway`."""
 
     signs_apart = True
 
     def __init__(self, equipment: Equipment) -> None:
         settings, ring = equipment.settings, equipment.keyring
-        self.venue: Venue = equipment.venue
-        self._clock = equipment.clock
-        self._log = equipment.log
-        self._symbols = equipment.symbols
         self._account = int(ring.address("LIGHTER_ACCOUNT_INDEX"))
         self._key_index = int(ring.address("LIGHTER_API_KEY_INDEX"))
-        self.account_id = str(self._account)
-        self.signer_id = f"{self._account}:{self._key_index}"
-        self.nonces: NonceSource = equipment.nonces(self.signer_id, NONCE_UNIT_NS)
+        super().__init__(
+            equipment,
+            account_id=str(self._account),
+            signer_id=f"{self._account}:{self._key_index}",
+            nonce_unit_ns=NONCE_UNIT_NS,
+            max_skew_ns=MAX_SKEW_NS,
+        )
         self._signer = signing.Signer(
             ring.secret("LIGHTER_PRIVATE_KEY").reveal,
             account=self._account,
             key_index=self._key_index,
             chain_id=signing.TESTNET_CHAIN_ID if settings.testnet else signing.MAINNET_CHAIN_ID,
         )
-        self._timeout_s = settings.request_timeout_ms / 1000
-        self._settings = settings
         spent = None if equipment.state_dir is None else equipment.state_dir / f"lighter-{self.account_id}.budget"
         self._budget = Budget(settings.requests_per_min, settings.reserve_ratio, equipment.clock, spent)
-        self._skew = ClockSkew(MAX_SKEW_NS)
-        self._memory = OrderMemory()
         self._index = ClientIndex(self.account_id, equipment.epoch, equipment.recorded())
         self._tx_nonces = TxNonces(settings.nonce_mode)
         self._tokens = Tokens(self._signer, settings.auth_ttl_s, self._clock, self._log)
-        self._by_symbol: dict[str, Instrument] = {}
         self._by_market: dict[int, Instrument] = {}
-        self._fees = FeeRates(0.0, 0.0)
         self._rehearsals = 0
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._read_lane = self._http(equipment, READ_CONNECTIONS)
-        self._order_lane = self._http(equipment, ORDER_CONNECTIONS)
+        # No keep-alive requests: they would cost budget, and a connection that the venue closes is opened again at once.
+        self._read_lane = self._http(READ_CONNECTIONS, on_reply=self._on_reply)
+        self._order_lane = self._http(ORDER_CONNECTIONS, on_reply=self._on_reply)
         self._reads = Reads(
             self._read_lane,
             self._budget,
@@ -184,9 +171,7 @@ class Gateway:
             raise
 
     async def close(self) -> None:
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._background.close()
         if self._verifier is not None:
             await self._verifier.close()
         await self._socket.lane.close()
@@ -200,9 +185,6 @@ class Gateway:
         self._read_lane.wake()
         self._socket.lane.wake()
 
-    def instruments(self) -> dict[str, Instrument]:
-        return self._by_symbol
-
     async def refresh(self) -> None:
         """The fee read comes first: it proves the key, and a wrong one is better told so than by its consequences."""
         self._fees = await self._reads.fees()
@@ -212,14 +194,6 @@ class Gateway:
         self._by_market = {each.venue_index: each for each in listed}
 
     # ---- state ----------------------------------------------------------------------------------------------------
-
-    @property
-    def fees(self) -> FeeRates:
-        return self._fees
-
-    @property
-    def clock_offset_ns(self) -> int:
-        return self._skew.offset_ns
 
     @property
     def rate_budget_ratio(self) -> float:
@@ -286,7 +260,7 @@ class Gateway:
         """True when a no-op was executed and the venue, asked after that, knows no such order. An order of an earlier process
         is not known by its nonce: then the no-op still moves the venue past it, and the next lookup is definitive."""
         taken: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        self._spawn(self._burn(nonce, taken))
+        self._background.spawn(self._burn(nonce, taken))
         return taken
 
     def unknown_bound_ns(self, request: OrderRequest) -> int:
@@ -319,24 +293,6 @@ class Gateway:
 
     async def lookup(self, instrument: Instrument, client_order_id: str) -> VenueOrder | NotFound:
         return await self._reads.lookup(client_order_id)
-
-    async def open_orders(self) -> list[VenueOrder]:
-        return await self._reads.open_orders()
-
-    async def positions(self) -> list[Position]:
-        return await self._reads.positions()
-
-    async def balance(self) -> Balance:
-        return await self._reads.balance()
-
-    async def fills_since(self, since_wire_ns: int) -> list[Fill]:
-        return await self._reads.fills_since(since_wire_ns)
-
-    async def funding_since(self, since_wire_ns: int) -> list[FundingPayment]:
-        return await self._reads.funding_since(since_wire_ns)
-
-    async def top_of_book(self, instrument: Instrument) -> TopOfBook:
-        return await self._reads.top_of_book(instrument)
 
     async def leverage(self, instrument: Instrument) -> int:
         """0 where the margin is isolated: setting it makes it cross."""
@@ -383,20 +339,3 @@ class Gateway:
         self._skew.note_date(reply.date_ns, self._clock.wire_ns())
         if reply.status in answers.RATE_STATUSES:
             self._budget.pause(pause_of(reply), everything=reply.status == FIREWALL_STATUS)
-
-    def _http(self, equipment: Equipment, size: int) -> HttpLane:
-        """No keep-alive requests: they would cost budget, and a connection that the venue closes is opened again at once."""
-        return HttpLane(
-            self._settings.rest_url,
-            size=size,
-            timeout_s=self._timeout_s,
-            clock=self._clock,
-            rng=equipment.rng,
-            log=self._log,
-            on_reply=self._on_reply,
-        )
-
-    def _spawn(self, work: Coroutine[None, None, None]) -> None:
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)

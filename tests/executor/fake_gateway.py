@@ -31,6 +31,7 @@ from executor.nonces import NonceSource
 from executor.outcome import Accepted, Outcome, RejectCode, Rejected, Unknown, Unsent
 from executor.venues.base import (
     CancelRequest,
+    DeadMan,
     EventSink,
     FeeRates,
     FillSeen,
@@ -40,6 +41,7 @@ from executor.venues.base import (
     OrderSeen,
     Prepared,
     TopOfBook,
+    Traits,
     VenueOrder,
 )
 
@@ -84,6 +86,8 @@ class FakeGateway:
     """See the module text. `wire` lists the payloads in the order in which they left; `trace` is shared with the test."""
 
     signs_apart = False
+    traits = Traits()
+    dead_man: DeadMan | None = None
 
     def __init__(
         self, venue: Venue, instruments: list[Instrument], clock: Clock, trace: list[str] | None = None
