@@ -19,8 +19,9 @@ from bookshm.run import RunDir, run_path
 from bookshm.segment import HEARTBEAT_STALE_NS, TRIES, Segment, attach
 from core.clock import Clock
 from core.errors import InvariantError
-from core.roster import SPEC, Proof
+from core.roster import SPEC
 from core.types import Busy, Down, FundingKind, FundingRate, Instrument, Liquidity, MarkPrice, Quote, Stale, Venue
+from core.venue_spec import Proof
 
 _UNPACK_QUOTE = at.QUOTE.unpack
 _new_quote = tuple.__new__

@@ -78,12 +78,11 @@ async def unlock(
     keyring = Keyring.open(loaded.secrets_file, venues, log)
     identity = myself(loaded.path, loaded.state_dir, clock)
     for venue in sorted(venues):
-        account = next(credential.name for credential in SPEC[venue].credentials if not credential.secret)
         taking = asyncio.ensure_future(
             acquire(
                 loaded.lock_dir,
                 venue,
-                keyring.address(account),
+                keyring.address(SPEC[venue].account.name),
                 identity,
                 wait_s=loaded.config.execution.lock_wait_s,
                 takeover=takeover,

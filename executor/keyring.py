@@ -16,15 +16,12 @@ from typing import NoReturn
 
 from core.errors import ConfigError
 from core.log import MASK, Log
-from core.roster import SPEC, Credential, Form
+from core.roster import SPEC
 from core.types import Venue
+from core.venue_spec import Credential, Spelling
 from executor.signing._secp256k1 import checksummed
 
 MAX_FILE_BYTES = 64 * 1024
-_DIGITS = {Form.ETHEREUM_KEY: 64, Form.SCALAR_KEY: 80}
-_API_KEY_INDICES = range(4, 255)
-_ACCOUNT_LIMIT = 1 << 48
-_ADDRESS = re.compile(r"^0x[0-9a-fA-F]{40}$")
 _NAME = re.compile(r"^[A-Z][A-Z0-9_]*$")
 
 
@@ -65,27 +62,31 @@ class Keyring:
         addresses: dict[str, str] = {}
         for venue in venues:
             for credential in SPEC[venue].credentials:
-                value = _take(path, venue, credential, lines, log)
+                given = _take(path, venue, credential, lines, log)
+                if given is None:
+                    continue
+                # Checked first: a fragment is an error of the file, not a thing to mask.
+                value = _checked(path, credential, given)
                 if credential.secret:
-                    # Checked first: a fragment is an error of the file, not a thing to mask.
-                    key = _checked_key(path, credential, value)
                     log.mask(value)
                     log.mask(value.lower())
-                    secrets[credential.name] = Secret(key)
-                elif credential.form is Form.ETHEREUM_ADDRESS:
-                    addresses[credential.name] = _checked_address(path, credential.name, value)
+                    secrets[credential.name] = Secret(value)
                 else:
-                    addresses[credential.name] = _checked_index(path, credential, value)
+                    addresses[credential.name] = value
         return cls(path, secrets, addresses)
 
+    def has(self, name: str) -> bool:
+        """Whether an optional credential was given."""
+        return name in self._secrets or name in self._addresses
+
     def secret(self, name: str) -> Secret:
-        """A private key by its roster name: 64 or 80 hex digits with or without 0x, as its form says."""
+        """A secret by its roster name, spelled as in the file; its form holds."""
         if name not in self._secrets:
             raise ConfigError(f"{self._path}: {name}: not opened; its venue is not enabled in this configuration")
         return self._secrets[name]
 
     def address(self, name: str) -> str:
-        """A public address, or an index in decimal digits, by its roster name, as written in the file."""
+        """What is no secret by its roster name, as written in the file; a number in decimal digits without leading zeros."""
         if name not in self._addresses:
             raise ConfigError(f"{self._path}: {name}: not opened; its venue is not enabled in this configuration")
         return self._addresses[name]
@@ -100,7 +101,7 @@ class Keyring:
 def _scrub_environment(venues: Sequence[Venue], log: Log) -> None:
     for venue in venues:
         for credential in SPEC[venue].credentials:
-            for name in (credential.name, *credential.aliases, *credential.retired):
+            for name in credential.names:
                 if credential.secret and os.environ.pop(name, None) is not None:
                     log.warning("secret_in_environment", key=name, advice="ignored; keep it in the secrets file only")
 
@@ -152,9 +153,9 @@ def _parse(path: Path, text: str) -> dict[str, str]:
     return found
 
 
-def _take(path: Path, venue: Venue, credential: Credential, lines: dict[str, str], log: Log) -> str:
+def _take(path: Path, venue: Venue, credential: Credential, lines: dict[str, str], log: Log) -> str | None:
     given = {name: value for name in (credential.name, *credential.aliases) if (value := lines.get(name))}
-    if len({_plain(value) for value in given.values()}) > 1:
+    if len({_plain(credential.form.spelling, value) for value in given.values()}) > 1:
         raise ConfigError(
             f"{path}: {' and '.join(given)}: name the same thing and disagree; keep {credential.name} only"
         )
@@ -166,40 +167,35 @@ def _take(path: Path, venue: Venue, credential: Credential, lines: dict[str, str
     retired = [name for name in credential.retired if lines.get(name)]
     if retired:
         raise ConfigError(f"{path}: {', '.join(retired)}: no longer of use; {credential.retired_advice}")
+    if credential.optional:
+        return None
     state = "empty" if credential.name in lines else "missing"
     raise ConfigError(f"{path}: {credential.name}: {state}; {venue} is enabled and needs it, add {credential.name}=...")
 
 
-def _plain(value: str) -> str:
+def _plain(spelling: Spelling, value: str) -> str:
     """Two ways to write one value are no disagreement."""
-    return value.lower().removeprefix("0x")
+    if spelling is Spelling.VERBATIM:
+        return value
+    return value.lower().removeprefix("0x") if spelling is not Spelling.NUMBER else value.lstrip("0")
 
 
-def _checked_key(path: Path, credential: Credential, value: str) -> str:
-    digits = _DIGITS[credential.form]
-    if not re.fullmatch(rf"(0x)?[0-9a-fA-F]{{{digits}}}", value):
-        raise ConfigError(
-            f"{path}: {credential.name}: is not {digits} hex digits (with or without 0x); the value is not shown here"
-        )
+def _checked(path: Path, credential: Credential, value: str) -> str:
+    """`value` if its form holds, numbers without leading zeros. No error quotes it: a secret may stand under a wrong name."""
+    form = credential.form
+    if not re.fullmatch(form.pattern, value, re.ASCII):
+        raise ConfigError(f"{path}: {credential.name}: is not {form.says}; the value is not shown here")
+    if form.spelling is Spelling.NUMBER:
+        number = int(value)
+        if not form.least <= number <= form.most:
+            raise ConfigError(f"{path}: {credential.name}: is not {form.says}; the value is not shown here")
+        return str(number)
+    if form.spelling is Spelling.ADDRESS and not _is_checksummed(value):
+        raise ConfigError(f"{path}: {credential.name}: has a wrong checksum (a mistyped digit?); copy it again")
     return value
 
 
-def _checked_index(path: Path, credential: Credential, value: str) -> str:
-    number = int(value) if value.isascii() and value.isdecimal() and len(value) <= 15 else -1
-    if credential.form is Form.API_KEY_INDEX and number not in _API_KEY_INDICES:
-        raise ConfigError(
-            f"{path}: {credential.name}: {value} is not an API key index of 4 to 254 (lower ones belong to the venue's apps)"
-        )
-    if not 0 <= number < _ACCOUNT_LIMIT:
-        raise ConfigError(f"{path}: {credential.name}: {value} is not an account index, a whole number below 2^48")
-    return str(number)
-
-
-def _checked_address(path: Path, name: str, value: str) -> str:
-    if not _ADDRESS.match(value):
-        raise ConfigError(f"{path}: {name}: is not an address (0x and 40 hex digits)")
-    digits = value[2:]
-    mixed = digits != digits.lower() and digits != digits.upper()
-    if mixed and value != checksummed(bytes.fromhex(digits)):
-        raise ConfigError(f"{path}: {name}: {value} has a wrong checksum (a mistyped digit?); copy it again")
-    return value
+def _is_checksummed(address: str) -> bool:
+    """EIP-55: mixed case carries a checksum, one case carries none."""
+    digits = address[2:]
+    return digits in (digits.lower(), digits.upper()) or address == checksummed(bytes.fromhex(digits))

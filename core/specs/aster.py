@@ -7,14 +7,37 @@ from decimal import Decimal, InvalidOperation
 import msgspec
 
 from core.errors import UNDECODABLE, Malformed
-from core.specs.naming import THOUSANDS, canonical, one_per_symbol
+from core.specs._naming import THOUSANDS, canonical, one_per_symbol
 from core.types import Instrument, Venue
+from core.venue_spec import ETHEREUM_ADDRESS, Credential, Proof, VenueKind, VenueSpec
 
 VENUE = Venue("aster")
 QUOTE_CCY = "USDT"
 LISTED = frozenset({"TRADING", "PRE_SETTLE", "SETTLING", "CLOSE"})  # PENDING_TRADING has no book yet
 INTERNAL_PREFIX = "TEST"
 SMALLEST, LARGEST = Decimal("1e-12"), Decimal("1e15")  # of any figure but 0; their ratio is within Decimal's precision
+
+SPEC = VenueSpec(
+    name=VENUE,
+    title="Aster",
+    kind=VenueKind.PERP,
+    quote_ccy=QUOTE_CCY,
+    proof=Proof.SOCKET,
+    taker_fee=0.00035,
+    maker_fee=0.0001,
+    order_ttl_ms=60_000,
+    credentials=(
+        Credential(
+            "ASTER_PRIVATE_KEY",
+            retired=("ASTER_API_KEY", "ASTER_API_SECRET"),
+            retired_advice="Aster issues no V1 HMAC keys any more: create an API wallet (agent) on its API-wallet page "
+            "and set ASTER_PRIVATE_KEY to the agent's key and ASTER_USER_ADDRESS to the main wallet's address",
+        ),
+        Credential("ASTER_USER_ADDRESS", secret=False, form=ETHEREUM_ADDRESS),
+    ),
+    credentials_advice="the key of an API wallet (agent) with permission to trade perpetuals only, and the main wallet's "
+    "address. V1 HMAC keys (ASTER_API_KEY, ASTER_API_SECRET) are no longer issued and are refused with an explanation.",
+)
 
 
 class _Row(msgspec.Struct):

@@ -7,14 +7,29 @@ from decimal import Decimal, InvalidOperation
 import msgspec
 
 from core.errors import UNDECODABLE, Malformed
-from core.specs.naming import KILO, canonical, one_per_symbol
+from core.specs._naming import KILO, canonical, one_per_symbol
 from core.types import Instrument, Venue
+from core.venue_spec import ETHEREUM_ADDRESS, Credential, Proof, VenueKind, VenueSpec
 
 VENUE = Venue("hyperliquid")
 PRICE_SIGFIGS = 5
 PRICE_DECIMALS = 6  # less the size decimals; perps only
 MIN_NOTIONAL_USD = Decimal(10)
 QUOTE_CCY = "USDC"
+
+SPEC = VenueSpec(
+    name=VENUE,
+    title="Hyperliquid",
+    kind=VenueKind.PERP,
+    quote_ccy=QUOTE_CCY,
+    proof=Proof.SOCKET,
+    taker_fee=0.00045,
+    maker_fee=0.00015,
+    order_ttl_ms=3000,
+    credentials=(Credential("HL_PRIVATE_KEY"), Credential("HL_USER_ADDRESS", secret=False, form=ETHEREUM_ADDRESS)),
+    credentials_advice="the key of an API wallet (agent) that your account approved, and the address of the account itself "
+    "(the master or sub-account, never the agent's own address).",
+)
 
 
 class _Row(msgspec.Struct):

@@ -11,8 +11,9 @@ from decimal import Decimal
 import msgspec
 
 from core.errors import UNDECODABLE, Malformed
-from core.specs.naming import THOUSANDS, canonical, one_per_symbol
+from core.specs._naming import THOUSANDS, canonical, one_per_symbol
 from core.types import Instrument, Venue
+from core.venue_spec import Credential, Form, Proof, Spelling, VenueKind, VenueSpec
 
 VENUE = Venue("lighter")
 QUOTE_CCY = "USDC"
@@ -23,6 +24,52 @@ MARGIN_UNIT = 10_000  # margin fractions are in 1e-4
 MAX_DECIMALS = 12
 SMALLEST, LARGEST = Decimal("1e-12"), Decimal("1e15")  # of any figure but 0; their ratio is within Decimal's precision
 NIL_MARKET = 255  # "no market" on the order path, never one
+
+SCALAR_KEY = Form(
+    pattern=r"(0x)?[0-9a-fA-F]{80}",
+    says="80 hex digits (with or without 0x): a scalar of ecGFp5",
+    spelling=Spelling.HEX,
+)
+ACCOUNT_INDEX = Form(
+    pattern=r"[0-9]{1,15}",
+    says="an account index, a whole number below 2^48",
+    spelling=Spelling.NUMBER,
+    most=(1 << 48) - 1,
+)
+API_KEY_INDEX = Form(
+    pattern=r"[0-9]{1,15}",
+    says="an API key index of 4 to 254 (lower ones belong to the venue's apps)",
+    spelling=Spelling.NUMBER,
+    least=4,
+    most=254,
+)
+
+SPEC = VenueSpec(
+    name=VENUE,
+    title="Lighter",
+    kind=VenueKind.PERP,
+    quote_ccy=QUOTE_CCY,
+    proof=Proof.SOCKET,
+    taker_fee=0.0,  # Standard tier; it pays with 300 ms of delay instead
+    maker_fee=0.0,
+    order_ttl_ms=599_000,  # the signer stamps it, nobody can choose it
+    credentials=(
+        Credential(
+            "LIGHTER_PRIVATE_KEY",
+            aliases=("API_KEY_PRIVATE_KEY",),
+            retired=("LIGHTER_API_KEY",),
+            retired_advice="Lighter signs with the private half of an API key: create one at an index of 4 to 254 and set "
+            "LIGHTER_PRIVATE_KEY, LIGHTER_ACCOUNT_INDEX and LIGHTER_API_KEY_INDEX; the public half is looked up",
+            form=SCALAR_KEY,
+        ),
+        Credential("LIGHTER_ACCOUNT_INDEX", aliases=("ACCOUNT_INDEX",), secret=False, form=ACCOUNT_INDEX),
+        Credential("LIGHTER_API_KEY_INDEX", aliases=("API_KEY_INDEX",), secret=False, form=API_KEY_INDEX),
+    ),
+    credentials_advice="the private half of an API key (80 hex digits) made at an index of 4 to 254, the number of the "
+    "account, and the index of the key. API_KEY_PRIVATE_KEY, ACCOUNT_INDEX and API_KEY_INDEX are accepted as other names, "
+    "with a warning; two names that disagree are refused. Of LIGHTER_API_KEY, the public half, and of the wallet's address "
+    "nothing is needed: both are looked up.",
+)
 
 
 class _Rules(msgspec.Struct):

@@ -1,37 +1,31 @@
 """Throw-away identities for the sandbox: a secrets file for the executor, and the public half for the venues.
 
-Made once, when missing, from a random source that is passed in. The private keys are AGENT keys: the masters' keys are
-thrown away at once, as nobody needs them here. Real files are never overwritten: if the secrets file exists, its
-values are taken as they are, and only a venue that it says nothing of is added at its end.
+Made once, when missing, from a random source that is passed in. What an identity of a venue looks like is the venue's own
+knowledge (`SandboxVenue.new_credentials` and `.identity`). Real files are never overwritten: if the secrets file exists,
+its values are taken as they are, and only a venue that it says nothing of is added at its end.
 """
 
 from __future__ import annotations
 
+import importlib
 import os
 import random
 from pathlib import Path
 
 import msgspec
-from coincurve import PrivateKey
 
 from core.errors import ConfigError
-from core.roster import SPEC, Form
+from core.roster import SPEC
 from core.types import Venue
-from ops.sandbox.ecgfp5 import KEY_BYTES, ORDER, public_key
-from ops.sandbox.verify import keccak
+from ops.sandbox.venues.base import Identity, SandboxVenue
 
 ACCOUNTS_FILE = "sandbox_accounts.json"
 
 
-class Identity(msgspec.Struct, frozen=True):
-    """An account that a venue knows, no secret: `address` and `agents` as the venue names them.
-
-    Mostly lower-case 0x addresses. Where accounts are numbers and keys have indices (Form.SCALAR_KEY), the address is the
-    number in decimal and an agent is `<key index>:<public key in hex>`.
-    """
-
-    address: str
-    agents: tuple[str, ...] = ()
+def venue_kind(name: str) -> type[SandboxVenue]:
+    """The class that simulates a venue of the roster."""
+    kind: type[SandboxVenue] = importlib.import_module(f"ops.sandbox.venues.{name}").SandboxVenue
+    return kind
 
 
 def ensure(state_dir: Path, secrets_file: Path, venues: tuple[str, ...], rng: random.Random) -> dict[str, Identity]:
@@ -58,14 +52,9 @@ def load_accounts(state_dir: Path) -> dict[str, Identity]:
         raise ConfigError(f"{file}: {error}; remove the file, `tandem setup` makes a new one") from error
 
 
-def address_of(private_key: bytes) -> str:
-    """The lower-case 0x address of a secp256k1 key."""
-    return "0x" + keccak(PrivateKey(private_key).public_key.format(compressed=False)[1:])[-20:].hex()
-
-
 def _make(secrets_file: Path, venue: str, rng: random.Random) -> Identity:
-    """A master (its key forgotten) and an agent (its key appended to the secrets file)."""
-    values = _new_values(venue, rng)
+    """A new identity; its credentials are appended to the secrets file."""
+    values = venue_kind(venue).new_credentials(rng)
     lines = "".join(f"{name}={value}\n" for name, value in values.items())
     if not secrets_file.exists():
         secrets_file.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
@@ -75,30 +64,7 @@ def _make(secrets_file: Path, venue: str, rng: random.Random) -> Identity:
         os.write(descriptor, lines.encode())
     finally:
         os.close(descriptor)
-    return _identity(venue, values)
-
-
-def _new_values(venue: str, rng: random.Random) -> dict[str, str]:
-    """A value for each of the venue's credentials."""
-    made = {
-        Form.ETHEREUM_KEY: lambda: "0x" + rng.randbytes(32).hex(),
-        Form.ETHEREUM_ADDRESS: lambda: address_of(rng.randbytes(32)),
-        Form.SCALAR_KEY: lambda: rng.randrange(1, ORDER).to_bytes(KEY_BYTES, "little").hex(),
-        Form.ACCOUNT_INDEX: lambda: str(rng.randrange(100_000, 1_000_000)),
-        Form.API_KEY_INDEX: lambda: str(rng.randrange(4, 255)),
-    }
-    return {credential.name: made[credential.form]() for credential in SPEC[Venue(venue)].credentials}
-
-
-def _identity(venue: str, values: dict[str, str]) -> Identity:
-    """The public half of a venue's credentials. Raises KeyError or ValueError when they are not all there and well formed."""
-    by_form = {credential.form: values[credential.name] for credential in SPEC[Venue(venue)].credentials}
-    if Form.SCALAR_KEY in by_form:
-        secret = int.from_bytes(bytes.fromhex(by_form[Form.SCALAR_KEY].removeprefix("0x")), "little")
-        agent = f"{int(by_form[Form.API_KEY_INDEX])}:{public_key(secret).hex()}"
-        return Identity(str(int(by_form[Form.ACCOUNT_INDEX])), (agent,))
-    key = bytes.fromhex(by_form[Form.ETHEREUM_KEY].removeprefix("0x"))
-    return Identity(by_form[Form.ETHEREUM_ADDRESS].lower(), (address_of(key),))
+    return venue_kind(venue).identity(values)
 
 
 def _from_secrets(secrets_file: Path, venue: str, rng: random.Random) -> Identity:
@@ -117,7 +83,7 @@ def _from_secrets(secrets_file: Path, venue: str, rng: random.Random) -> Identit
     if not any(name in values for name in names):
         return _make(secrets_file, venue, rng)
     try:
-        return _identity(venue, values)
+        return venue_kind(venue).identity(values)
     except (KeyError, ValueError) as error:
         raise ConfigError(
             f"{secrets_file}: {' and '.join(names)} must hold what {venue} needs ({error}); "

@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import importlib
 import os
 import random
 import sys
@@ -215,7 +214,7 @@ class Sandbox:
             self._clock.origin_ns = int(manifest["origin_ns"])
 
     def _build(self, name: str, history: list[Transaction]) -> VenueServer:
-        kind = importlib.import_module(f"ops.sandbox.venues.{name}").SandboxVenue
+        kind = keys.venue_kind(name)
         terms = kind.terms(self._config.symbols)
         curve = self.curve
         clock = VenueClock(self._clock)

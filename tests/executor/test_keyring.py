@@ -7,12 +7,16 @@ import os
 import pathlib
 import pickle
 
+import msgspec
 import pytest
 
 from core.clock import SimClock
 from core.errors import ConfigError
 from core.log import Log
+from core.roster import SPEC
 from core.types import Venue
+from core.venue_spec import Credential, Form
+from executor import keyring
 from executor.keyring import Keyring
 from executor.signing import aster, hyperliquid
 
@@ -117,11 +121,11 @@ def test_names_that_agree_are_one_and_names_that_disagree_are_refused(tmp_path: 
     ("old", "new", "message"),
     [
         (SCALAR, SCALAR[:64], "LIGHTER_PRIVATE_KEY: is not 80 hex"),
-        ("123456", "-1", "LIGHTER_ACCOUNT_INDEX: -1 is not an account index"),
+        ("123456", "-1", "LIGHTER_ACCOUNT_INDEX: is not an account index"),
         ("123456", str(1 << 48), "LIGHTER_ACCOUNT_INDEX: .*below 2"),
-        ("INDEX=5", "INDEX=3", "LIGHTER_API_KEY_INDEX: 3 is not an API key index of 4 to 254"),
-        ("INDEX=5", "INDEX=255", "LIGHTER_API_KEY_INDEX: 255"),
-        ("INDEX=5", "INDEX=five", "LIGHTER_API_KEY_INDEX: five"),
+        ("INDEX=5", "INDEX=3", "LIGHTER_API_KEY_INDEX: is not an API key index of 4 to 254"),
+        ("INDEX=5", "INDEX=255", "LIGHTER_API_KEY_INDEX: is not"),
+        ("INDEX=5", "INDEX=five", "LIGHTER_API_KEY_INDEX: is not"),
         ("LIGHTER_PRIVATE_KEY", "LIGHTER_API_KEY", "LIGHTER_API_KEY: no longer of use; Lighter signs with"),
     ],
 )
@@ -176,3 +180,41 @@ def test_canary_appears_nowhere(tmp_path: pathlib.Path, out: Lines) -> None:
     out.log.error("slip", raw=CANARY, bare=digits, nested={"k": [CANARY]}, text=f"key is {digits}!")
     assert any("slip" in line for line in out.lines)
     assert not any(digits in line for line in out.lines)
+
+
+# ---- forms that a venue brings with it ------------------------------------------------------------------------------
+
+BASE64 = Form(pattern=r"[A-Za-z0-9+/]{8,}={0,2}", says="base64")
+ODD = Venue("odd")
+ODD_SPEC = msgspec.structs.replace(
+    SPEC[HL],
+    name=ODD,
+    credentials=(
+        Credential("ODD_SECRET", aliases=("ODD_KEY",), form=BASE64),
+        Credential("ODD_ENV", secret=False, form=Form(pattern="prod|testnet", says="prod or testnet")),
+        Credential("ODD_TOKEN", form=BASE64, optional=True),
+    ),
+)
+
+
+@pytest.fixture
+def odd(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keyring, "SPEC", {ODD: ODD_SPEC})
+
+
+@pytest.mark.usefixtures("odd")
+def test_a_form_of_the_venues_own_is_checked_and_may_be_optional(tmp_path: pathlib.Path, out: Lines) -> None:
+    ring = Keyring.open(secrets_file(tmp_path, "ODD_SECRET=aGVsbG8gd29ybGQ=\nODD_ENV=prod\n"), [ODD], out.log)
+    assert (ring.secret("ODD_SECRET").reveal(), ring.address("ODD_ENV")) == ("aGVsbG8gd29ybGQ=", "prod")
+    assert (ring.has("ODD_SECRET"), ring.has("ODD_ENV"), ring.has("ODD_TOKEN")) == (True, True, False)
+    with pytest.raises(ConfigError, match="ODD_ENV: is not prod or testnet"):
+        Keyring.open(secrets_file(tmp_path, "ODD_SECRET=aGVsbG8gd29ybGQ=\nODD_ENV=aGVsbG8gd29ybGQ=\n"), [ODD], out.log)
+    with pytest.raises(ConfigError, match="ODD_TOKEN: is not base64"):
+        Keyring.open(secrets_file(tmp_path, "ODD_SECRET=aGVsbG8gd29ybGQ=\nODD_ENV=prod\nODD_TOKEN=?\n"), [ODD], out.log)
+
+
+@pytest.mark.usefixtures("odd")
+def test_case_counts_where_a_form_is_verbatim(tmp_path: pathlib.Path, out: Lines) -> None:
+    text = "ODD_SECRET=aGVsbG8gd29ybGQ=\nODD_KEY=AGVsbG8gd29ybGQ=\nODD_ENV=prod\n"
+    with pytest.raises(ConfigError, match="ODD_SECRET and ODD_KEY: name the same thing and disagree"):
+        Keyring.open(secrets_file(tmp_path, text), [ODD], out.log)

@@ -13,12 +13,14 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import AsyncIterator, Awaitable, Callable
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
 import orjson
 from aiohttp import web
 
 from core.clock import NS_PER_MS, NS_PER_US
+from core.specs.aster import SPEC
 from ops.sandbox.model import (
     AccountState,
     Contract,
@@ -32,6 +34,7 @@ from ops.sandbox.model import (
     Trade,
 )
 from ops.sandbox.terms import Terms
+from ops.sandbox.venues._agent_wallets import identity, new_credentials
 from ops.sandbox.venues._aster_account import Account
 from ops.sandbox.venues._aster_auth import NONCE_WINDOW_US, NONCES_KEPT, TESTNET_CHAIN_ID, message_digest, recover
 from ops.sandbox.venues._aster_book import BookIds
@@ -58,7 +61,7 @@ from ops.sandbox.venues._aster_shapes import EIGHT
 from ops.sandbox.venues._aster_streams_market import MarketStreams
 from ops.sandbox.venues._aster_streams_user import UserStreams
 from ops.sandbox.venues._aster_wallet import Wallet
-from ops.sandbox.venues.base import Host
+from ops.sandbox.venues.base import Host, Identity
 
 KEEPALIVE_S = 1.0
 SOCKET_PREFIXES = ("", "/fstream")
@@ -96,6 +99,14 @@ class SandboxVenue:
             noop,
         ]
         self._listener = _Ears(self._market, self._users, self._public)
+
+    @staticmethod
+    def new_credentials(rng: random.Random) -> dict[str, str]:
+        return new_credentials(SPEC, rng)
+
+    @staticmethod
+    def identity(values: Mapping[str, str]) -> Identity:
+        return identity(SPEC, values)
 
     @staticmethod
     def terms(symbols: tuple[str, ...]) -> Terms:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+from collections.abc import Mapping
 from typing import Protocol
 
 import msgspec
@@ -13,6 +15,17 @@ from ops.sandbox.exchange import Exchange
 from ops.sandbox.fault_kinds import Dialect
 from ops.sandbox.model import Listener
 from ops.sandbox.terms import Terms
+
+
+class Identity(msgspec.Struct, frozen=True):
+    """An account that a venue knows: `address` and `agents` as the venue names them.
+
+    Mostly a lower-case 0x address and an agent's. Other venues write what they check by: `<key index>:<public key in hex>`,
+    or, where both ends share a secret, that secret; it is a throw-away one, worth nothing anywhere else.
+    """
+
+    address: str
+    agents: tuple[str, ...] = ()
 
 
 class Host(msgspec.Struct, frozen=True, kw_only=True):
@@ -35,6 +48,15 @@ class SandboxVenue(Protocol):
 
     dialect: Dialect
     """How faults tell its traffic apart."""
+
+    @staticmethod
+    def new_credentials(rng: random.Random) -> dict[str, str]:
+        """A throw-away value for each credential of the venue's SPEC, by its name, as the secrets file spells them."""
+
+    @staticmethod
+    def identity(values: Mapping[str, str]) -> Identity:
+        """What the venue knows of who holds these credentials. Raises KeyError when one is missing, ValueError when one is
+        not well formed (never quoting it)."""
 
     @staticmethod
     def terms(symbols: tuple[str, ...]) -> Terms: ...

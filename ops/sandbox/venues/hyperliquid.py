@@ -11,16 +11,21 @@ filled at once answers `resting`; a modification whose new order is refused leav
 
 from __future__ import annotations
 
+import random
+from collections.abc import Mapping
+
 import orjson
 from aiohttp import web
 
+from core.specs.hyperliquid import SPEC
 from ops.sandbox.model import Listener
 from ops.sandbox.venues import _hyperliquid_listing as listing
+from ops.sandbox.venues._agent_wallets import identity, new_credentials
 from ops.sandbox.venues._hyperliquid_actions import Actions
 from ops.sandbox.venues._hyperliquid_faults import Dialect
 from ops.sandbox.venues._hyperliquid_info import Info
 from ops.sandbox.venues._hyperliquid_streams import Streams
-from ops.sandbox.venues.base import Host
+from ops.sandbox.venues.base import Host, Identity
 
 MAX_BODY_BYTES = 1 << 20
 
@@ -35,6 +40,14 @@ class SandboxVenue:
         self._info = Info(host.exchange, host.clock)
         self._actions = Actions(host.exchange, host.clock, host.order_delay_s)
         self._streams = Streams(host.exchange, self._info, self._actions.answer, host.clock, host.log)
+
+    @staticmethod
+    def new_credentials(rng: random.Random) -> dict[str, str]:
+        return new_credentials(SPEC, rng)
+
+    @staticmethod
+    def identity(values: Mapping[str, str]) -> Identity:
+        return identity(SPEC, values)
 
     @property
     def listener(self) -> Listener:

@@ -15,13 +15,15 @@ Fees are those of the Standard tier whatever the tier; the tier rules request bu
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any
 
 import orjson
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
+from ops.sandbox.ecgfp5 import KEY_BYTES, ORDER, public_key
 from ops.sandbox.model import Listener
 from ops.sandbox.venues import _lighter_listing as listing
 from ops.sandbox.venues._lighter_account import Account
@@ -34,7 +36,7 @@ from ops.sandbox.venues._lighter_limits import Limits
 from ops.sandbox.venues._lighter_orders import Orders
 from ops.sandbox.venues._lighter_public import Public
 from ops.sandbox.venues._lighter_streams import Streams
-from ops.sandbox.venues.base import Host
+from ops.sandbox.venues.base import Host, Identity
 
 PREFIX = "/api/v1/"
 MAX_BODY_BYTES = 1 << 20
@@ -83,6 +85,20 @@ class SandboxVenue:
             "trades": account.trades,
             "positionFunding": account.position_funding,
         }
+
+    @staticmethod
+    def new_credentials(rng: random.Random) -> dict[str, str]:
+        return {
+            "LIGHTER_PRIVATE_KEY": rng.randrange(1, ORDER).to_bytes(KEY_BYTES, "little").hex(),
+            "LIGHTER_ACCOUNT_INDEX": str(rng.randrange(100_000, 1_000_000)),
+            "LIGHTER_API_KEY_INDEX": str(rng.randrange(4, 255)),
+        }
+
+    @staticmethod
+    def identity(values: Mapping[str, str]) -> Identity:
+        secret = int.from_bytes(bytes.fromhex(values["LIGHTER_PRIVATE_KEY"].removeprefix("0x")), "little")
+        agent = f"{int(values['LIGHTER_API_KEY_INDEX'])}:{public_key(secret).hex()}"
+        return Identity(str(int(values["LIGHTER_ACCOUNT_INDEX"])), (agent,))
 
     @property
     def listener(self) -> Listener:

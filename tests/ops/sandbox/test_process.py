@@ -19,6 +19,7 @@ from hyperliquid.info import Info
 
 from core.errors import EXIT_BUSY, EXIT_CONFIG, ConfigError
 from ops.sandbox import keys
+from ops.sandbox.venues._agent_wallets import address_of
 from tests.ops.sandbox.process import ROOT, SandboxProcess
 
 ADDRESS = "0x" + "Ab" * 20
@@ -41,7 +42,7 @@ def test_it_serves_its_venues_with_funded_throw_away_accounts(sandbox: SandboxPr
     secrets = sandbox.state_dir / "secrets.env"
     assert secrets.stat().st_mode & 0o777 == 0o600
     key = bytes.fromhex(sandbox.secrets()["HL_PRIVATE_KEY"][2:])
-    assert keys.address_of(key) in accounts["hyperliquid"].agents
+    assert address_of(key) in accounts["hyperliquid"].agents
     assert sandbox.secrets()["HL_PRIVATE_KEY"] not in sandbox.output()
 
 
