@@ -55,6 +55,10 @@ class Metrics:
             v: page.histogram("executor_order_round_trip_seconds", {"venue": v}, ROUND_TRIP_S) for v in each
         }
         self._doubt = {v: page.histogram("executor_order_doubt_seconds", {"venue": v}, DOUBT_S) for v in each}
+        self._doubt_by = {
+            source: page.histogram("executor_order_doubt_by_source_seconds", {"source": source}, DOUBT_S)
+            for source in (*SOURCES, OTHER)
+        }
         self._decision_age = page.histogram("executor_decision_age_seconds", {}, HOP_S)
         self._command_to_wire = page.histogram("executor_command_to_wire_seconds", {}, HOP_S)
         self._tick_to_wire = page.histogram("executor_tick_to_wire_seconds", {}, HOP_S)
@@ -97,6 +101,7 @@ class Metrics:
         resolved = self._resolved[venue]
         resolved.get(source, resolved[OTHER]).add()
         self._doubt[venue].observe(seconds)
+        self._doubt_by.get(source, self._doubt_by[OTHER]).observe(seconds)
 
     def fill(self, venue: Venue, foreign: bool) -> None:
         self._fills[venue]["foreign" if foreign else "own"].add()

@@ -57,6 +57,8 @@ START_READINGS = 8
 HINT_GAP_NS = 2 * NS_PER_S
 LEVERAGE_AT_START = 32
 LEVERAGE_PER_READING = 2
+COMPLAIN_EVERY_NS = 60 * NS_PER_S
+"""A reading that keeps failing is told when it begins to, and then this often with how many failed meanwhile."""
 
 
 Sleep = Callable[[float], Awaitable[None]]
@@ -89,6 +91,8 @@ class _Watch:
         self.warned_blind = False
         self.paged_blind = False
         self.warned_clock = False
+        self.complained_mono_ns = 0  # when a failed reading was last told; 0 = the last one succeeded
+        self.failed = 0  # readings since then
 
 
 class Reconciler:
@@ -170,12 +174,13 @@ class Reconciler:
             orders = await self._read_rest(venue, before) if full else None
         except RateLimited as error:
             watch.next_reading_ns = before.mono_ns + max(interval_ns, int(error.retry_after_s * NS_PER_S))
-            self._engine.log.warning("reconcile_postponed", venue=venue, retry_after_s=error.retry_after_s)
+            self._complain(venue, "reconcile_postponed", retry_after_s=error.retry_after_s)
             return False
         except VenueError as error:
-            self._engine.log.warning("reconcile_failed", venue=venue, kind=type(error).__name__, detail=str(error))
+            self._complain(venue, "reconcile_failed", kind=type(error).__name__, detail=str(error))
             return False
         watch.readings += 1
+        watch.complained_mono_ns = watch.failed = 0
         watch.answered_mono_ns = self._engine.clock.mono_ns()
         watch.full_due = watch.full_due and not full
         desk.note_positions(positions, before.mono_ns)
@@ -190,6 +195,14 @@ class Reconciler:
             watch.full_due = True
             watch.next_reading_ns = min(watch.next_reading_ns, before.mono_ns + CONFIRM_NS)
         return True
+
+    def _complain(self, venue: Venue, event: str, **fields: object) -> None:
+        watch, now = self._watches[venue], self._engine.clock.mono_ns()
+        watch.failed += 1
+        if watch.complained_mono_ns and now - watch.complained_mono_ns < COMPLAIN_EVERY_NS:
+            return
+        self._engine.log.warning(event, venue=venue, failed=watch.failed, **fields)
+        watch.complained_mono_ns, watch.failed = now, 0
 
     # ---- when -------------------------------------------------------------------------------------------------------
 

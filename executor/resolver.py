@@ -1,11 +1,14 @@
 """The questioner of orders in doubt: asks the venue, burns nonces, lets executor.doubt rule, and says so once.
 
-For every order that is UNKNOWN, and every IOC that was taken but whose end nobody told within SILENT_NS, one case is kept:
-when it was last asked for, what was found, whether its nonce is burned, and what the position says. Nothing here sends an
-order; the only thing it may put on the wire is the venue's own no-op with the lost order's nonce.
+For every order that is UNKNOWN, every IOC that nobody answered within UNANSWERED_NS and every IOC that was taken but whose
+end nobody told within SILENT_NS, one case is kept: when it was last asked for, what was found, whether its nonce is burned,
+and what the position says. Nothing here sends an order; the only thing it may put on the wire is the venue's own no-op with
+the lost order's nonce.
 
 Asking starts at once and backs off by ASK_AFTER_NS: a leg in doubt means a pair that may be naked, and the unhedged clock
-runs. Bounded by the orders in doubt; a frozen instrument gets no new orders, so these are few.
+runs. An answer that is a second late is asked for, not waited for: the request's own timeout is as long as the bound for
+unwinding. A no-op that failed (the venue was just away) is sent again, BURNS_MAX times in all. Bounded by the orders in
+doubt; a frozen instrument gets no new orders, so these are few.
 """
 
 from __future__ import annotations
@@ -24,6 +27,7 @@ from executor.engine import Engine
 from executor.state import Key, OrderState
 from executor.venues.base import NotFound, OrderRequest, VenueOrder
 
+UNANSWERED_NS = 1 * NS_PER_S
 SILENT_NS = 2 * NS_PER_S
 ASK_AFTER_NS = tuple(ms * NS_PER_MS for ms in (100, 250, 500, 1000, 2000, 2000, 2000, 2000, 5000))
 ASKED_ENOUGH_NS = 30 * NS_PER_S
@@ -32,8 +36,13 @@ RATE_PAUSE_MAX_S = 15.0
 PAGE_EVERY_NS = 60 * NS_PER_S
 BURN_PROOF_S = 5.0
 """Beyond the request's own time: Aster's no-op proves something only together with lookups seconds later."""
+BURNS_MAX = 3
+BURN_AGAIN_NS = 2 * NS_PER_S
 
 ELSEWHERE = "stream"
+
+_PATIENCE_NS = {OrderStatus.SUBMITTED: UNANSWERED_NS, OrderStatus.ACCEPTED: SILENT_NS}
+"""Until an IOC order that is neither answered nor ended counts as in doubt."""
 
 Resolved = Callable[[Venue, str, float], None]
 """(venue, source of the ruling or ELSEWHERE, seconds in doubt)."""
@@ -45,7 +54,10 @@ class _Case(msgspec.Struct, kw_only=True):
     asks: int = 0
     found: VenueOrder | NotFound | None = None
     asked_wire_ns: int = 0
-    burned: bool | None = None  # None = not tried
+    burn: asyncio.Future[bool] | None = None  # under way
+    burn_ends_mono_ns: int = 0  # when it is given up, or may be tried again
+    burns: int = 0
+    burned: bool = False
     excess_lots: int | None = None
     paged_mono_ns: int = 0
 
@@ -115,8 +127,7 @@ class Resolver:
             await self._ask(order, case)
             if self._rule(order, case):
                 return
-        if self._may_burn(order, case):
-            await self._burn(order, case)
+        if self._burn(order, case):
             self._rule(order, case)
 
     async def _ask(self, order: OrderState, case: _Case) -> None:
@@ -142,24 +153,37 @@ class Resolver:
         if isinstance(case.found, NotFound) and asked > self._bound_ns(order) + self._grace_ns:
             case.next_ask_mono_ns = now_ns + ASKED_ENOUGH_NS
 
-    def _may_burn(self, order: OrderState, case: _Case) -> bool:
-        """Only what the venue has not acknowledged, only once, and only while it could still arrive."""
+    def _burn(self, order: OrderState, case: _Case) -> bool:
+        """Begin, await or end a burn; True when the nonce is burned. Other orders are worked on meanwhile."""
+        now_ns = self._engine.clock.mono_ns()
+        if case.burn is None:
+            if not self._may_burn(order, case, now_ns):
+                return False
+            case.burn = self._desk.gateway.burn_nonce(order.prepared.nonce)
+            if case.burn is None:
+                case.burns = BURNS_MAX
+                return False
+            case.burns += 1
+            case.burn_ends_mono_ns = now_ns + int(
+                (self._desk.settings.request_timeout_ms / 1000 + BURN_PROOF_S) * NS_PER_S
+            )
+        if not case.burn.done() and now_ns < case.burn_ends_mono_ns:
+            return False
+        case.burned = case.burn.done() and not case.burn.cancelled() and case.burn.result()
+        case.burn, case.burn_ends_mono_ns, case.next_ask_mono_ns = None, now_ns + BURN_AGAIN_NS, 0
+        self._engine.log.info("nonce_burned", venue=self._venue, client_id=order.client_order_id, taken=case.burned)
+        return case.burned
+
+    def _may_burn(self, order: OrderState, case: _Case, now_ns: int) -> bool:
+        """Only what the venue has not acknowledged, and only while it could still arrive."""
         return (
-            order.status is OrderStatus.UNKNOWN
-            and case.burned is None
+            order.status in (OrderStatus.UNKNOWN, OrderStatus.SUBMITTED)
+            and not case.burned
+            and case.burns < BURNS_MAX
+            and now_ns >= case.burn_ends_mono_ns
             and isinstance(case.found, NotFound)
             and self._engine.clock.wire_ns() <= self._bound_ns(order)
         )
-
-    async def _burn(self, order: OrderState, case: _Case) -> None:
-        case.burned = False
-        future = self._desk.gateway.burn_nonce(order.prepared.nonce)
-        if future is None:
-            return
-        done, _ = await asyncio.wait({future}, timeout=self._desk.settings.request_timeout_ms / 1000 + BURN_PROOF_S)
-        case.burned = future in done and future.result()
-        case.next_ask_mono_ns = 0
-        self._engine.log.info("nonce_burned", venue=self._venue, client_id=order.client_order_id, taken=case.burned)
 
     def _rule(self, order: OrderState, case: _Case) -> bool:
         """Settle the order if the evidence allows it; True when it needs no more work."""
@@ -168,7 +192,7 @@ class Resolver:
         evidence = Evidence(
             found=case.found,
             asked_wire_ns=case.asked_wire_ns,
-            burned=bool(case.burned),
+            burned=case.burned,
             fills_read_wire_ns=self._fills_read_wire_ns,
             excess_lots=case.excess_lots,
         )
@@ -246,9 +270,9 @@ class Resolver:
             return False
         if order.status is OrderStatus.UNKNOWN or order.client_order_id in self._vanished:
             return True
+        patience_ns = _PATIENCE_NS.get(order.status)
         is_ioc = order.prepared.time_in_force is TimeInForce.IOC
-        silent = now_wire_ns - order.moved_wire_ns > SILENT_NS
-        return order.status is OrderStatus.ACCEPTED and is_ioc and silent
+        return is_ioc and patience_ns is not None and now_wire_ns - order.moved_wire_ns > patience_ns
 
     def _bound_ns(self, order: OrderState) -> int:
         return bound_ns(self._desk, order)

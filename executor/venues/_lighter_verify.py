@@ -1,8 +1,10 @@
-"""Looking up accepted orders that nobody reported (settings `verify_retries`, `verify_delay_s`).
+"""Looking up orders that nobody reported (settings `verify_retries`, `verify_delay_s`).
 
-"Accepted" is the API's word; an order may also end without any report (docs/venues/lighter.md 7). Each accepted order is
-given `delay_s` to be heard of and is then asked for, at most `retries` times; what is found goes the way of the stream. What
-is still not known then is left to the executor's own rules for orders in doubt.
+"Accepted" is the API's word; an order may also end without any report, and the answer itself may be lost
+(docs/venues/lighter.md 7). So the watch begins when the bytes leave, not when the answer comes: a lost answer beside a silent
+stream would else hide a filled leg for the whole time that a request is given. Each order is given `delay_s` to be heard of
+and is then asked for, at most `retries` times; what is found goes the way of the stream. What is still not known then is left
+to the executor's own rules for orders in doubt.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ MAX_CASES = 200
 
 
 class Verifier:
-    """One waiting task per accepted order, at most MAX_CASES."""
+    """One waiting task per order that left, at most MAX_CASES."""
 
     def __init__(self, reads: Reads, retries: int, delay_s: float, venue: Venue, sink: EventSink, log: Log) -> None:
         self._reads = reads
@@ -32,7 +34,7 @@ class Verifier:
         self._cases: dict[str, asyncio.Task[None]] = {}
 
     def watch(self, sent: SentOrder) -> None:
-        """The API has queued it; its end (or, for one that rests, its beginning) should be told soon."""
+        """It has left; its end (or, for one that rests, its beginning) should be told soon."""
         if self._retries and len(self._cases) < MAX_CASES and sent.client_order_id not in self._cases:
             task = asyncio.create_task(self._verify(sent))
             self._cases[sent.client_order_id] = task
@@ -42,6 +44,12 @@ class Verifier:
         """The stream told of an order."""
         task = self._cases.get(order.client_order_id or "")
         if task is not None and order.status.is_final:
+            task.cancel()
+
+    def refused(self, client_order_id: str) -> None:
+        """The API said no, or it never left: there is nothing to look for."""
+        task = self._cases.get(client_order_id)
+        if task is not None:
             task.cancel()
 
     async def close(self) -> None:
@@ -70,7 +78,7 @@ class Verifier:
 
 
 def _never(sent: SentOrder) -> VenueOrder:
-    """Accepted, its nonce spent, and no such order: it failed in the sequencer."""
+    """Its nonce is spent, and there is no such order: it failed in the sequencer, or something later overtook it."""
     return VenueOrder(
         symbol=sent.instrument.symbol,
         venue_order_id="",

@@ -3,7 +3,8 @@
     order   {"type":"jsonapi/sendtx"} on the warm socket, else POST /api/v1/sendTx        CreateOrder, limit only
     answer  code 200 = queued by the API. Accepted is not matched: 200 or 300 ms later the sequencer tries it, and the private
             channels tell how it ended. So the outcome of an order is Accepted(ACCEPTED) without an order id, and of a cancel
-            the same; ends arrive as OrderSeen. What nobody reports within `verify_delay_s` is looked up, `verify_retries` times.
+            the same; ends arrive as OrderSeen. What nobody reports within `verify_delay_s` of its sending is looked up,
+            `verify_retries` times.
 
 One socket carries transactions and private channels. What was written to it is never sent again by REST.
 
@@ -27,7 +28,7 @@ from core.clock import NS_PER_MS, NS_PER_S
 from core.errors import ConfigError, Malformed, NotSent, VenueError
 from core.types import Instrument, OrderStatus, Side, TimeInForce
 from executor.http_reply import HttpReply
-from executor.outcome import Accepted, Outcome, Unsent
+from executor.outcome import Accepted, Outcome, Unknown, Unsent
 from executor.signing import lighter as signing
 from executor.venues import _lighter_answers as answers
 from executor.venues._gateway import VenueGateway
@@ -243,6 +244,7 @@ class Gateway(VenueGateway[Reads]):
             if not outcome.done():
                 outcome.set_result(self._outcome(prepared, answer))
 
+        self._watch(prepared)
         self._entry.act(prepared, answered)
         return outcome
 
@@ -301,13 +303,17 @@ class Gateway(VenueGateway[Reads]):
 
     # ---- private --------------------------------------------------------------------------------------------------
 
-    def _outcome(self, prepared: Prepared, answer: answers.Answer) -> Outcome:
-        if not isinstance(answer, answers.Queued):
-            return answer
+    def _watch(self, prepared: Prepared) -> None:
         sent = self._memory.sent(prepared.client_order_id)
         if prepared.handle == ORDER and sent is not None and self._verifier is not None:
             self._verifier.watch(sent)
-        return Accepted(venue_order_id="", status=OrderStatus.ACCEPTED, filled_lots=0)
+
+    def _outcome(self, prepared: Prepared, answer: answers.Answer) -> Outcome:
+        if isinstance(answer, answers.Queued):
+            return Accepted(venue_order_id="", status=OrderStatus.ACCEPTED, filled_lots=0)
+        if prepared.handle == ORDER and self._verifier is not None and not isinstance(answer, Unknown):
+            self._verifier.refused(prepared.client_order_id)
+        return answer
 
     async def _burn(self, nonce: int, taken: asyncio.Future[bool]) -> None:
         result = False

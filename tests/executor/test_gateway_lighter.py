@@ -353,6 +353,26 @@ async def test_an_accepted_order_that_nobody_reports_is_looked_up(box: SandboxPr
         assert (await ended(station, alone)).status is OrderStatus.CANCELED
 
 
+async def test_a_lost_answer_beside_a_silent_stream_hides_nothing_for_long(box: SandboxProcess) -> None:
+    """The look-ups count from the sending: the end of the order is known long before the request is given up."""
+    async with Station(VENUE, box, verify_delay_s=0.3, **PREMIUM) as station:
+        await fault(box, "stall", traffic=["private"])
+        await fault(box, "lost_answer", traffic=["orders"], way="silent", times=1)
+        request = await station.request("ETH", Side.BUY)
+        outcome = station.gateway.submit(station.gateway.prepare(request, station.gateway.nonces.next()))
+        assert (await ended(station, request)).status is OrderStatus.FILLED
+        assert not outcome.done(), "its answer is still being waited for"
+        outcome.cancel()
+
+
+async def test_what_was_refused_is_not_looked_up(station: Station) -> None:
+    gateway: Any = station.gateway
+    request = await station.request("ETH", Side.BUY, lots=1, tif=TimeInForce.POST_ONLY, cross_bps=-100.0)
+    assert isinstance(await station.send(request), Rejected)
+    await eventually(lambda: not gateway._verifier._cases)
+    assert station.orders(request.client_order_id) == []
+
+
 async def test_a_fill_during_a_gap_is_read_after_stream_up(station: Station) -> None:
     gateway: Any = station.gateway
     gateway._socket.lane.reset("cut by the test")

@@ -1,0 +1,162 @@
+"""How orders in doubt are asked about: at once, then ever more rarely, never against the venue's word, and burned again when
+the first no-op failed."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from core.clock import NS_PER_S
+from core.errors import VenueError
+from core.messages import PairStatus
+from core.types import Instrument, OrderStatus, Side, TimeInForce
+from executor.orders import Draft
+from executor.resolver import ASKED_ENOUGH_NS, BURN_AGAIN_NS, BURNS_MAX, RATE_PAUSE_MAX_S, UNANSWERED_NS
+from tests.executor.fake_gateway import Answer, Plan, Told
+from tests.executor.rig import SHORT, settle
+from tests.executor.stubborn import rate_limited
+from tests.executor.test_reconcile import LOST, LOST_UNFILLED, NOT_YET, Bench, status
+
+
+@pytest.fixture
+def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
+    return Bench(tmp_path, monkeypatch)
+
+
+async def asked(bench: Bench, seconds: float, step_ms: float = 100.0) -> int:
+    """How many lookups `seconds` bring."""
+    before = bench.long.looked_up
+    await bench.turns(int(seconds * 1000 / step_ms), step_ms)
+    return bench.long.looked_up - before
+
+
+def by_hand(instrument: Instrument) -> Draft:
+    return Draft(
+        instrument=instrument,
+        side=Side.BUY,
+        lots=3,
+        limit_ticks=1_000_000,
+        time_in_force=TimeInForce.IOC,
+        reduce_only=False,
+        purpose="manual",
+        strategy="manual",
+    )
+
+
+async def test_asking_begins_at_once_and_grows_rare(bench: Bench) -> None:
+    bench.long.plans.append(LOST_UNFILLED)
+    await bench.rig.open("0.01")
+    bench.long.lookups.extend([NOT_YET] * 1000)
+    assert await asked(bench, 0.1) == 1
+    assert await asked(bench, 0.9) == 3, "after 100, 250 and 500 ms"
+    assert await asked(bench, 3.5) == 2, "after 1 s and 2 s more"
+
+
+async def test_once_asking_cannot_help_it_leaves_the_budget_to_readings(bench: Bench) -> None:
+    """Beyond the bound a lookup without an answer adds nothing: only fills and positions decide."""
+    bench.long.plans.append(LOST_UNFILLED)
+    await bench.rig.open("0.01")
+    bench.long.lookups.extend([NOT_YET] * 1000)
+    (order,) = bench.rig.state.unknown_orders()
+    bound_ns = order.prepared.expires_wire_ns + 2 * NS_PER_S
+    bench.long.fail_with = VenueError("readings fail: nothing can be ruled")
+    while bench.rig.clock.wire_ns() <= bound_ns:
+        await bench.turns(1, 100.0)
+    assert await asked(bench, 0.9 * ASKED_ENOUGH_NS / NS_PER_S) <= 1
+    assert status(order) is OrderStatus.UNKNOWN
+    bench.long.fail_with = None
+    await bench.until_resolved()
+
+
+@pytest.mark.parametrize(("said_s", "kept_s"), [(4.0, 4.0), (600.0, RATE_PAUSE_MAX_S)])
+async def test_a_venue_that_says_slow_down_is_not_asked_meanwhile(bench: Bench, said_s: float, kept_s: float) -> None:
+    bench.long.plans.append(LOST)
+    pair = await bench.rig.open("0.01")
+    bench.long.fail_with = VenueError("no readings")
+    bench.long.lookups.append(rate_limited(said_s))
+    assert await asked(bench, 0.1) == 1
+    assert await asked(bench, kept_s - 0.2) == 0
+    assert await asked(bench, 0.5) == 1
+    assert status(pair) is PairStatus.OPEN
+
+
+async def test_an_order_that_nobody_answers_is_asked_for_before_its_request_ends(bench: Bench) -> None:
+    bench.long.plans.append(Plan(answer=Answer.NEVER, told=Told.NEVER))
+    bench.long.silent_fills = True
+    pair = await bench.rig.open("0.01")
+    (order,) = [each for each in bench.rig.orders(pair) if each.prepared.venue == "hyperliquid"]
+    assert status(order) is OrderStatus.SUBMITTED
+    assert await asked(bench, UNANSWERED_NS / NS_PER_S) == 0
+    assert await asked(bench, 0.2) == 1
+    assert status(order) is OrderStatus.FILLED
+    assert status(pair) is PairStatus.OPEN
+    assert [(source, round(seconds, 1)) for _, source, seconds in bench.resolved] == [("lookup", 1.1)]
+    await bench.turns(30)
+    assert len(bench.long.wire) == len(bench.short.wire) == 1
+
+
+async def test_a_no_op_that_failed_is_sent_again(bench: Bench) -> None:
+    """The venue was away when it was asked for the first time: that proves nothing and must not be the last try."""
+    bench.short.plans.append(LOST_UNFILLED)
+    pair = await bench.rig.open("0.01")
+    bench.short.lookups.extend([NOT_YET] * 1000)
+    bench.short.burns = False
+    await bench.turns(1, 100.0, SHORT)
+    assert len(bench.short.burned) == 1
+    await bench.turns(int(BURN_AGAIN_NS / 1e8) - 2, 100.0, SHORT)
+    assert len(bench.short.burned) == 1, "not before its pause"
+    bench.short.burns = True
+    await bench.turns(3, 100.0, SHORT)
+    assert len(bench.short.burned) == 2
+    assert [source for _, source, _ in bench.resolved] == ["burn"]
+    assert status(pair) is not PairStatus.UNKNOWN
+
+
+async def test_a_refused_no_op_is_not_sent_for_ever(bench: Bench) -> None:
+    bench.short.plans.append(LOST_UNFILLED)
+    await bench.rig.open("0.01")
+    bench.short.lookups.extend([NOT_YET] * 1000)
+    bench.short.burns = False
+    await bench.turns(300, 100.0, SHORT)
+    assert len(bench.short.burned) <= BURNS_MAX
+
+
+async def test_a_slow_no_op_keeps_nobody_waiting(bench: Bench) -> None:
+    """Two orders in doubt at one venue: the burn of one is on its way while the other is looked up."""
+    bench.short.plans.extend([LOST_UNFILLED, LOST])
+    bench.short.silent_fills = True
+    for symbol in ("BTC", "ETH"):
+        bench.rig.engine.send([by_hand(bench.short.instruments()[symbol])])
+    await settle()
+    first, second = bench.rig.state.unknown_orders()
+    pending: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+    bench.short.burn_nonce = lambda nonce: pending  # type: ignore[method-assign]
+    bench.short.lookups.extend([NOT_YET, VenueError("not now")])
+    await bench.turns(1, 100.0, SHORT)
+    assert status(first) is status(second) is OrderStatus.UNKNOWN
+    bench.short.lookups.append(NOT_YET)
+    await bench.turns(3, 100.0, SHORT)
+    assert status(second) is OrderStatus.FILLED
+    assert status(first) is OrderStatus.UNKNOWN
+    pending.set_result(True)
+    await bench.turns(1, 100.0, SHORT)
+    assert status(first) is OrderStatus.EXPIRED
+    await settle()
+
+
+async def test_readings_that_fail_are_told_once_a_minute(bench: Bench) -> None:
+    await bench.reconciler.recover(SHORT)
+    bench.short.fail_with = rate_limited(0.1)
+    await bench.turns(50, 1000.0, SHORT)
+    assert len(bench.events("reconcile_postponed")) == 1
+    bench.short.fail_with = VenueError("no")
+    await bench.turns(20, 1000.0, SHORT)
+    (failed,) = bench.events("reconcile_failed")
+    assert failed["failed"] > 5
+    bench.short.fail_with = None
+    await bench.turns(10, 1000.0, SHORT)
+    bench.short.fail_with = rate_limited(0.1)
+    await bench.turns(10, 1000.0, SHORT)
+    assert len(bench.events("reconcile_postponed")) == 2, "told anew once it had worked in between"
