@@ -13,7 +13,7 @@ THOUSANDS = re.compile(r"^(?P<prefix>1000000|1000|1M)(?=[A-Z])")
 KILO = re.compile(r"^(?P<prefix>k)(?=[A-Z])")
 """Hyperliquid names: "kPEPE" is 1000 PEPE (docs/venues/hyperliquid.md 2)."""
 
-_UNITS = {"k": 1000, "1000": 1000, "1000000": 1_000_000, "1M": 1_000_000}
+_UNITS = {"k": 1000, "K": 1000, "1000": 1000, "1000000": 1_000_000, "1M": 1_000_000}
 
 
 def canonical(name: str, prefix: re.Pattern[str]) -> tuple[str, int]:
