@@ -90,7 +90,7 @@ class _Row(msgspec.Struct):
     min_size: Decimal
     min_notional: Decimal = Decimal(0)
     max_position_size: Decimal = Decimal(0)
-    venues: list[str] = [ORDERBOOK]
+    venues: tuple[str, ...] = (ORDERBOOK,)
 
 
 class _Answer(msgspec.Struct):
