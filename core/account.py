@@ -25,6 +25,7 @@ class VenueAccount(msgspec.Struct, frozen=True, kw_only=True):
     clock_offset_ns: int  # venue clock minus ours, as last measured; 0 = unknown
     taker_fee: float | None = None  # fraction, as the account's tier says; None = not read yet
     maker_fee: float | None = None
+    leverage: dict[str, int] = {}  # by canonical symbol, as read back from the venue; absent = not read
 
 
 class PositionView(msgspec.Struct, frozen=True, kw_only=True):

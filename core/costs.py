@@ -5,10 +5,11 @@ S is the venue sold (short leg), L the venue bought (long leg). Quotes are canon
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import NamedTuple
 
-from core.numeric import BPS
-from core.types import Quote
+from core.numeric import BPS, from_float
+from core.types import Instrument, Quote, Side
 
 
 class EdgeNumbers(NamedTuple):
@@ -61,3 +62,21 @@ def basis_pnl_bps(entry_basis_bps: float, short: Quote, long: Quote) -> float:
 def cross_px(touch_px: float, tick: float, cross_ticks: int, min_cross_bps: float, max_cross_bps: float) -> float:
     """How far past the touch an IOC limit may reach, as a price distance (RULES 5): clamp(cross_ticks x tick, min, max)."""
     return min(max(cross_ticks * tick, touch_px * min_cross_bps * BPS), touch_px * max_cross_bps * BPS)
+
+
+def crossing_limit(
+    instrument: Instrument,
+    touch_px: float,
+    side: Side,
+    *,
+    cross_ticks: int,
+    min_cross_bps: float,
+    max_cross_bps: float,
+    extra_cross_bps: float = 0.0,
+) -> Decimal:
+    """The IOC limit of an order on `side`: the canonical touch with the clamped cross beyond it, in venue units, on the
+    price grid's safe side."""
+    touch = from_float(touch_px) * instrument.multiplier
+    cross = cross_px(float(touch), float(instrument.tick_at(touch)), cross_ticks, min_cross_bps, max_cross_bps)
+    cross += float(touch) * extra_cross_bps * BPS
+    return instrument.ticks_to_px(instrument.px_to_ticks(touch + side.sign * from_float(cross), side))

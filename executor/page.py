@@ -134,6 +134,7 @@ def _venue(engine: Engine, venue: Venue) -> VenueAccount:
         clock_offset_ns=gateway.clock_offset_ns if desk.started else 0,
         taker_fee=gateway.fees.taker if desk.started else None,
         maker_fee=gateway.fees.maker if desk.started else None,
+        leverage=dict(desk.leverage),
     )
 
 

@@ -31,7 +31,19 @@ from core.errors import (
 )
 from core.log import Log
 from core.types import TradingState, Venue
-from ops import control, doctor, flatten, market_command, record_command, sandbox_command, screens, supervision
+from ops import (
+    control,
+    doctor,
+    flatten,
+    market_command,
+    market_tables,
+    pair_command,
+    record_command,
+    sandbox_command,
+    screens,
+    supervision,
+    trial_command,
+)
 from ops.context import ROOT, Context, clock
 
 EXIT_INTERRUPTED = 130
@@ -107,6 +119,25 @@ def parser() -> argparse.ArgumentParser:
     reduce_only.add_argument("reason", nargs="?", default="operator")
     config = verb("config", "check or show the configuration", _config)
     config.add_argument("what", choices=["check", "show"])
+    symbols = {
+        "markets": ("contracts of every venue: ticks, lots, minimums", market_tables.markets),
+        "spreads": ("what crossing two venues captures now, after fees", market_tables.spreads),
+        "leverage": ("configured, as the venue says, and its maximum", market_tables.leverage),
+        "capacity": ("how large a pair the balances allow", market_tables.capacity),
+    }
+    for name, (text, table) in symbols.items():
+        verb(name, text, _of_symbol(table)).add_argument("symbol", nargs="?", help="only this canonical symbol")
+    traded = verb("volume", "24 h volume and open interest", lambda c, a: market_tables.volume(c, a.symbol, a.min_usd))
+    traded.add_argument("symbol", nargs="?", help="only this canonical symbol")
+    traded.add_argument("--min-usd", type=float, default=5e6, help="what a leg should have (default 5e6)")
+    verb("balances", "every venue's account", lambda c, a: market_tables.balances(c))
+    opened = verb("open", "open one pair by hand", pair_command.run_open)
+    pair_command.add_arguments(opened, verb("close", "close pairs by hand", pair_command.run_close))
+    trial_command.add_arguments(
+        verb("test", "rehearse with one small pair, asking before each step", _trial(asks=True)),
+        verb("test-auto", "the same unattended; always cleans up", _trial(asks=False)),
+        verb("test-leverage", "set leverage and read it back", trial_command.run_leverage),
+    )
     verb("doctor", "preflight: what would keep this box from trading", lambda c, a: doctor.doctor(c))
     sandbox = verb("sandbox", "the local venues: their own books, and a shove to their prices", sandbox_command.run)
     sandbox_command.add_arguments(sandbox, lambda: _common(argparse.SUPPRESS, argparse.SUPPRESS))
@@ -197,6 +228,14 @@ def _count(text: str) -> int:
 
 def _state(state: TradingState) -> Callable[[Context, argparse.Namespace], int]:
     return lambda context, args: control.set_state(context, state, args.reason)
+
+
+def _of_symbol(table: Callable[[Context, str | None], int]) -> Callable[[Context, argparse.Namespace], int]:
+    return lambda context, args: table(context, args.symbol)
+
+
+def _trial(asks: bool) -> Callable[[Context, argparse.Namespace], int]:
+    return lambda context, args: trial_command.run_trial(context, args, asks=asks)
 
 
 def _config(context: Context, args: argparse.Namespace) -> int:

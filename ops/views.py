@@ -20,7 +20,17 @@ from core.clock import NS_PER_MS, NS_PER_S, Clock
 from core.config import Loaded
 from core.errors import ConfigError
 from core.messages import FINAL_PAIR
-from core.types import Down, FundingKind, MarkPrice, Quote, Venue
+from core.types import (
+    Down,
+    FundingKind,
+    FundingRate,
+    Instrument,
+    MarkPrice,
+    Quote,
+    QuoteFlag,
+    ReadResult,
+    Venue,
+)
 
 EXECUTOR_SILENT_NS = 3 * NS_PER_S  # it writes its page four times a second
 
@@ -41,7 +51,7 @@ class QuoteRow(msgspec.Struct, frozen=True, kw_only=True):
 
     venue: Venue
     symbol: str
-    state: str  # "ok" | "stale" | "down" | "busy" | "unsound"
+    state: str  # "ok" | "stale" | "down" | "busy" | "unsound" | "indicative"
     bid_px: float
     bid_qty: float
     ask_px: float
@@ -50,6 +60,26 @@ class QuoteRow(msgspec.Struct, frozen=True, kw_only=True):
     spread_bps: float
     mark_px: float
     funding_apr_pct: float
+
+
+class Listing(msgspec.Struct, frozen=True, kw_only=True):
+    """One contract of one venue as its book has it now. `verdict` is what a strategy would get; `seen` the last quote there
+    was, of any age, to look at only."""
+
+    instrument: Instrument
+    verdict: ReadResult
+    seen: Quote | None
+    mark: MarkPrice | None
+    funding: FundingRate | None  # the estimate
+
+    @property
+    def state(self) -> str:
+        """As `QuoteRow.state`, with "indicative" for a quote that ranks and never trades."""
+        if not isinstance(self.verdict, Quote):
+            return type(self.verdict).__name__.lower()
+        if self.verdict.flags & QuoteFlag.INDICATIVE:
+            return "indicative"
+        return "ok" if self.verdict.is_sound else "unsound"
 
 
 class Books:
@@ -65,12 +95,18 @@ class Books:
         return [self._feed(venue) for venue in self._loaded.enabled_venues]
 
     def quotes(self) -> list[QuoteRow]:
-        rows: list[QuoteRow] = []
+        return [_quote_row(listing) for listing in self.listings()]
+
+    def listings(self, symbol: str | None = None) -> list[Listing]:
+        """Every contract that is listed now, or those of one symbol; by symbol, then venue."""
+        found: list[Listing] = []
         for venue in self._loaded.enabled_venues:
             with contextlib.suppress(ConfigError):  # `feeds` tells
                 reader = self._reader(venue)
-                rows += [self._quote(venue, reader, s, slot) for s, (slot, _) in reader.instruments().items()]
-        return sorted(rows, key=lambda row: (row.symbol, row.venue))
+                for name, (slot, instrument) in reader.instruments().items():
+                    if symbol in (None, name):
+                        found.append(_listing(reader, instrument, slot))
+        return sorted(found, key=lambda each: (each.instrument.symbol, each.instrument.venue))
 
     def _reader(self, venue: Venue) -> BookReader:
         """Raises ConfigError for a book of another version."""
@@ -100,28 +136,35 @@ class Books:
             fresh=fresh,
         )
 
-    def _quote(self, venue: Venue, reader: BookReader, symbol: str, slot: int) -> QuoteRow:
-        verdict = reader.quote(slot)
-        shown = verdict if isinstance(verdict, Quote) else reader.peek(slot)
-        state = type(verdict).__name__.lower()
-        if isinstance(verdict, Quote):
-            state = "ok" if verdict.is_sound else "unsound"
-        quote = shown if isinstance(shown, Quote) else None
-        mark = reader.mark(slot)
-        funding = reader.funding(slot, FundingKind.ESTIMATE)
-        return QuoteRow(
-            venue=venue,
-            symbol=symbol,
-            state=state,
-            bid_px=quote.bid_px if quote else math.nan,
-            bid_qty=quote.bid_qty if quote else math.nan,
-            ask_px=quote.ask_px if quote else math.nan,
-            ask_qty=quote.ask_qty if quote else math.nan,
-            age_ms=quote.age_ns / NS_PER_MS if quote else math.nan,
-            spread_bps=(quote.ask_px - quote.bid_px) / quote.mid * 1e4 if quote and quote.mid > 0 else math.nan,
-            mark_px=mark.mark_px if isinstance(mark, MarkPrice) else math.nan,
-            funding_apr_pct=funding[0].apr * 100 if funding else math.nan,
-        )
+
+def _listing(reader: BookReader, instrument: Instrument, slot: int) -> Listing:
+    verdict, mark = reader.quote(slot), reader.mark(slot)
+    seen = verdict if isinstance(verdict, Quote) else reader.peek(slot)
+    funding = reader.funding(slot, FundingKind.ESTIMATE)
+    return Listing(
+        instrument=instrument,
+        verdict=verdict,
+        seen=seen if isinstance(seen, Quote) else None,
+        mark=mark if isinstance(mark, MarkPrice) else None,
+        funding=funding[0] if funding else None,
+    )
+
+
+def _quote_row(listing: Listing) -> QuoteRow:
+    quote, mark = listing.seen, listing.mark
+    return QuoteRow(
+        venue=listing.instrument.venue,
+        symbol=listing.instrument.symbol,
+        state=listing.state,
+        bid_px=quote.bid_px if quote else math.nan,
+        bid_qty=quote.bid_qty if quote else math.nan,
+        ask_px=quote.ask_px if quote else math.nan,
+        ask_qty=quote.ask_qty if quote else math.nan,
+        age_ms=quote.age_ns / NS_PER_MS if quote else math.nan,
+        spread_bps=(quote.ask_px - quote.bid_px) / quote.mid * 1e4 if quote and quote.mid > 0 else math.nan,
+        mark_px=mark.mark_px if mark else math.nan,
+        funding_apr_pct=listing.funding.apr * 100 if listing.funding else math.nan,
+    )
 
 
 def account(run: RunDir) -> AccountSnapshot | str:

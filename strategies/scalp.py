@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 from core.account import AccountSnapshot, PairView, VenueAccount
 from core.clock import NS_PER_MS, NS_PER_S
-from core.costs import basis_pnl_bps, cross_px, edge_numbers, executable_pnl_bps, mid_gap_bps, round_trip_cost_bps
+from core.costs import basis_pnl_bps, crossing_limit, edge_numbers, executable_pnl_bps, mid_gap_bps, round_trip_cost_bps
 from core.messages import FINAL_PAIR, ExitGuard, Leg, PairStatus
 from core.numeric import BPS, from_float
 from core.settings import ExecutionConfig, RiskConfig, ScalpConfig
@@ -247,13 +247,16 @@ class Scalp:
 
     def _limit(self, row: Listing, touch_px: float, side: Side) -> Decimal:
         """The IOC limit: canonical touch -/+ the clamped cross, in venue units on the grid's safe side."""
-        instrument = row.instrument
-        touch = from_float(touch_px) * instrument.multiplier
         e = self._execution
-        tick = float(instrument.tick_at(touch))
-        cross = cross_px(float(touch), tick, e.cross_ticks, e.min_cross_bps, e.max_cross_bps)
-        cross += float(touch) * self._terms[row.venue].extra_cross_bps * BPS
-        return instrument.ticks_to_px(instrument.px_to_ticks(touch + side.sign * from_float(cross), side))
+        return crossing_limit(
+            row.instrument,
+            touch_px,
+            side,
+            cross_ticks=e.cross_ticks,
+            min_cross_bps=e.min_cross_bps,
+            max_cross_bps=e.max_cross_bps,
+            extra_cross_bps=self._terms[row.venue].extra_cross_bps,
+        )
 
     def _numbers(self, candidate: Candidate, sell: Decimal, buy: Decimal) -> dict[str, float]:
         c = candidate
