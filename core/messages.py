@@ -47,6 +47,38 @@ class Leg(msgspec.Struct, frozen=True, kw_only=True):
     quote_age_ns: int
 
 
+class LegOrder(enum.Enum):
+    """In which order the two legs of a pair are sent."""
+
+    AUTO = "auto"  # the executor chooses: QUOTE_FIRST where a venue needs it, THIN_FIRST where depths differ much, else BOTH
+    BOTH = "both"  # two IOC orders at once
+    THIN_FIRST = "thin_first"  # one IOC order first; the other leg is sized to what it filled
+    MAKER_FIRST = (
+        "maker_first"  # one leg rests post-only at its own touch; each of its fills is hedged by IOC on the other
+    )
+    QUOTE_FIRST = "quote_first"  # a live quote for the exact size is accepted first, then hedged on the book venue
+
+
+class Fallback(enum.Enum):
+    """What becomes of a MAKER_FIRST pair whose deadline has passed. What is filled is hedged in any case."""
+
+    STAY = "stay"  # the rest is left as it is: not opened, or not closed
+    TAKER = "taker"  # the rest is sent by IOC
+
+
+class Sending(msgspec.Struct, frozen=True, kw_only=True):
+    """How the legs of a pair are sent (RULES 5). `first`: the leg that goes first; None = the executor chooses, which
+    MAKER_FIRST does not allow. `deadline_s` and `fallback` are for MAKER_FIRST."""
+
+    order: LegOrder = LegOrder.AUTO
+    first: Venue | None = None
+    deadline_s: float = 120.0
+    fallback: Fallback = Fallback.STAY
+
+
+AT_ONCE = Sending(order=LegOrder.BOTH)
+
+
 # ---- commands -------------------------------------------------------------------------------------------------------
 
 
@@ -56,7 +88,7 @@ class Command(Message, frozen=True, kw_only=True):
 
 
 class OpenPair(Command, frozen=True, kw_only=True, tag="open_pair"):
-    """Buy `qty` on the long venue and sell it on the short one, both IOC at once (RULES 3)."""
+    """Buy `qty` on the long venue and sell it on the short one, in the order of `sending` (RULES 3 and 5)."""
 
     symbol: str
     long: Leg
@@ -66,11 +98,13 @@ class OpenPair(Command, frozen=True, kw_only=True, tag="open_pair"):
     edge_bps: float  # the deviation that made the decision, for the record
     offset_bps: float  # standing offset mid_S - mid_L it was measured from
     exit_guard: ExitGuard
+    sending: Sending = Sending()
 
 
 class ClosePair(Command, frozen=True, kw_only=True, tag="close_pair"):
     pair_id: str
     reason: str
+    sending: Sending = Sending()
 
 
 class SubmitOrder(Command, frozen=True, kw_only=True, tag="submit_order"):

@@ -145,6 +145,7 @@ class Engine(Registrar):
         instrument = draft.instrument
         venue = instrument.venue
         invariant(draft.lots > 0 and draft.limit_ticks > 0, f"order of {draft.lots} lots at {draft.limit_ticks} ticks")
+        reduce_only = draft.reduce_only and self.desks[venue].gateway.traits.reduce_only
         self.know((venue, instrument.symbol))
         self._order_count += 1
         request = OrderRequest(
@@ -156,8 +157,9 @@ class Engine(Registrar):
             lots=draft.lots,
             limit_ticks=draft.limit_ticks,
             time_in_force=draft.time_in_force,
-            reduce_only=draft.reduce_only,
+            reduce_only=reduce_only,
             expires_wire_ns=self.clock.wire_ns() + SPEC[venue].order_ttl_ms * NS_PER_MS,
+            quote_id=draft.quote_id,
         )
         nonce = self.desks[venue].gateway.nonces.next()
         self.record(
@@ -173,10 +175,11 @@ class Engine(Registrar):
                 lots=draft.lots,
                 limit_ticks=draft.limit_ticks,
                 time_in_force=draft.time_in_force,
-                reduce_only=draft.reduce_only,
+                reduce_only=reduce_only,
                 nonce=nonce,
                 expires_wire_ns=request.expires_wire_ns,
                 purpose=draft.purpose,
+                quote_id=draft.quote_id,
             )
         )
         return request, nonce

@@ -10,7 +10,7 @@ from typing import TypeAlias
 
 import msgspec
 
-from core.messages import FINAL_PAIR, PairStatus
+from core.messages import AT_ONCE, FINAL_PAIR, LegOrder, PairStatus, Sending
 from core.types import OrderStatus, Side, Venue
 from executor.pnl import ZERO, Book
 from executor.records import OrderPrepared, PairPlanned
@@ -94,14 +94,21 @@ class PairLeg(msgspec.Struct, kw_only=True):
 class PairBook(msgspec.Struct, kw_only=True):
     """One pair's life. `closing`: somebody asked for it to be closed, and it stays so until both legs are flat or dust.
     `diverged_wire_ns` is when its legs began to differ by more than `tolerated_qty` (0 = they do not), `matched_wire_ns` when
-    they agreed again (0 = not yet); UnhedgedMeasured closes the episode."""
+    they agreed again (0 = not yet); UnhedgedMeasured closes the episode.
+
+    `sending`: how its orders leave now; AT_ONCE once a first leg and its hedge are through. `hedge`: a third leg that stands in
+    for one whose outcome is not known; it is made by the first order of the pair on a venue of neither leg."""
 
     plan: PairPlanned
     status: PairStatus = PairStatus.OPENING
     reason: str = ""
     long: PairLeg
     short: PairLeg
+    hedge: PairLeg | None = None
     closing: bool = False
+    sending: Sending = AT_ONCE
+    sending_wire_ns: int = 0  # since when
+    epoch: int = 0  # of the executor that planned it
     opened_calendar_ns: int = 0
     moved_calendar_ns: int = 0
     ended_calendar_ns: int = 0
@@ -126,7 +133,7 @@ class PairBook(msgspec.Struct, kw_only=True):
     @property
     def imbalance_qty(self) -> Decimal:
         """Sum of the signed legs, canonical: positive = too long."""
-        return self.long.qty + self.short.qty
+        return self.long.qty + self.short.qty + (self.hedge.qty if self.hedge is not None else ZERO)
 
     @property
     def off_qty(self) -> Decimal:
@@ -138,17 +145,30 @@ class PairBook(msgspec.Struct, kw_only=True):
         return self.status in FINAL_PAIR
 
     @property
+    def is_flat(self) -> bool:
+        return not any(leg.lots for leg in self.all_legs)
+
+    @property
+    def is_led(self) -> bool:
+        """Whether a first leg is being worked and the other one follows its fills."""
+        return self.sending.order is not LegOrder.BOTH
+
+    @property
+    def all_legs(self) -> tuple[PairLeg, ...]:
+        return self.legs if self.hedge is None else (*self.legs, self.hedge)
+
+    @property
     def net_usd(self) -> Decimal:
-        """Realised + funding - fees over both legs."""
-        return self.long.book.net_usd + self.short.book.net_usd
+        """Realised + funding - fees over all legs."""
+        return sum((leg.book.net_usd for leg in self.all_legs), ZERO)
 
     @property
     def unbooked(self) -> bool:
         """Whether answers told of fills that have not arrived yet: money figures are incomplete."""
-        return bool(self.long.book.unbooked_lots or self.short.book.unbooked_lots)
+        return any(leg.book.unbooked_lots for leg in self.all_legs)
 
     def leg(self, venue: Venue) -> PairLeg | None:
-        return self.long if self.long.venue == venue else self.short if self.short.venue == venue else None
+        return next((leg for leg in self.all_legs if leg.venue == venue), None)
 
     def track(self, wire_ns: int) -> None:
         """Start, widen or end the episode of differing legs."""

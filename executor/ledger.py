@@ -176,20 +176,24 @@ def _open(path: Path) -> sqlite3.Connection:
         db.execute("PRAGMA synchronous = FULL")
         db.execute("PRAGMA wal_autocheckpoint = 0")
         version = db.execute("PRAGMA user_version").fetchone()[0]
-        if version == 0:
-            db.executescript(
-                f"BEGIN; {ledger_schema.SCHEMA} INSERT INTO meta VALUES ('stored', 0);"
-                f" PRAGMA user_version = {ledger_schema.VERSION}; COMMIT;"
-            )
-        elif version != ledger_schema.VERSION:
+        if version > ledger_schema.VERSION:
             raise ConfigError(
                 f"{path}: is a ledger of version {version}, this program writes {ledger_schema.VERSION}; run the version "
                 "that wrote it, or move the file away: it is built again from what the journal still has"
             )
+        _upgrade(db, version)
     except BaseException:
         db.close()
         raise
     return db
+
+
+def _upgrade(db: sqlite3.Connection, version: int) -> None:
+    """From nothing (0) or an older version to this one, in one transaction."""
+    steps = [] if version else [ledger_schema.SCHEMA, "INSERT INTO meta VALUES ('stored', 0);"]
+    steps += [script for before, script in ledger_schema.UPGRADES.items() if before >= version]
+    if steps:
+        db.executescript(f"BEGIN; {' '.join(steps)} PRAGMA user_version = {ledger_schema.VERSION}; COMMIT;")
 
 
 def _refusal(path: Path, error: sqlite3.Error | OSError) -> TandemError:

@@ -14,7 +14,7 @@ from functools import singledispatch
 from executor import records as r
 from executor.records import AnyRecord, Record
 
-VERSION = 1
+VERSION = 2
 
 SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
@@ -52,12 +52,40 @@ CREATE TABLE adopted (sequence INTEGER PRIMARY KEY, wire_ns INTEGER, venue TEXT,
 CREATE TABLE frozen (sequence INTEGER PRIMARY KEY, wire_ns INTEGER, venue TEXT, symbol TEXT, is_frozen INTEGER,
     reason TEXT);
 CREATE TABLE trading_state (sequence INTEGER PRIMARY KEY, wire_ns INTEGER, state TEXT, reason TEXT);
-CREATE VIEW pair_cash AS
-    SELECT orders.pair_id AS pair_id, count(*) AS fills, sum(CAST(fills.notional_usd AS REAL)) AS turnover_usd,
-        sum(CASE fills.side WHEN 'sell' THEN 1 ELSE -1 END * CAST(fills.notional_usd AS REAL)) AS price_usd,
-        sum(CAST(fills.fee_usd AS REAL)) AS fees_usd
-    FROM fills JOIN orders USING (client_order_id) WHERE orders.pair_id IS NOT NULL GROUP BY orders.pair_id;
 """
+
+UPGRADES = {
+    1: """
+CREATE TABLE nettings (sequence INTEGER PRIMARY KEY, wire_ns INTEGER, venue TEXT, symbol TEXT, lots INTEGER, qty TEXT,
+    px TEXT, notional_usd TEXT, buyer TEXT, seller TEXT);
+DROP VIEW IF EXISTS pair_cash;
+CREATE VIEW pair_cash AS
+    SELECT pair_id, count(*) AS fills, sum(abs(cash_usd)) AS turnover_usd, sum(cash_usd) AS price_usd,
+        sum(fee_usd) AS fees_usd
+    FROM (
+        SELECT orders.pair_id AS pair_id, CAST(fills.fee_usd AS REAL) AS fee_usd,
+            CASE fills.side WHEN 'sell' THEN 1 ELSE -1 END * CAST(fills.notional_usd AS REAL) AS cash_usd
+        FROM fills JOIN orders USING (client_order_id) WHERE orders.pair_id IS NOT NULL
+        UNION ALL SELECT buyer, 0.0, -CAST(notional_usd AS REAL) FROM nettings
+        UNION ALL SELECT seller, 0.0, CAST(notional_usd AS REAL) FROM nettings
+    ) GROUP BY pair_id;
+CREATE VIEW sub_ledgers AS
+    SELECT owner, venue, symbol, sum(lots) AS lots, sum(CAST(qty AS REAL)) AS qty
+    FROM (
+        SELECT coalesce(pairs.strategy, CASE orders.purpose WHEN 'manual' THEN 'by hand' END, '') AS owner,
+            fills.venue AS venue, fills.symbol AS symbol,
+            CASE fills.side WHEN 'buy' THEN 1 ELSE -1 END * fills.lots AS lots,
+            CASE fills.side WHEN 'buy' THEN 1 ELSE -1 END * CAST(fills.qty AS REAL) AS qty
+        FROM fills LEFT JOIN orders USING (client_order_id) LEFT JOIN pairs USING (pair_id)
+        UNION ALL SELECT pairs.strategy, venue, nettings.symbol, lots, CAST(nettings.qty AS REAL)
+            FROM nettings JOIN pairs ON pair_id = buyer
+        UNION ALL SELECT pairs.strategy, venue, nettings.symbol, -lots, -CAST(nettings.qty AS REAL)
+            FROM nettings JOIN pairs ON pair_id = seller
+    ) GROUP BY owner, venue, symbol;
+""",
+}
+"""What leads from a version to the next one; a new ledger takes all of them. `sub_ledgers` goes by whose orders filled: what a
+flatten or the venue itself took from a pair stands at the owner '' there, while the account page takes it from the pair."""
 
 
 def store(db: sqlite3.Connection, sequence: int, record: AnyRecord) -> None:
@@ -242,6 +270,25 @@ def _(record: r.FundingRecorded, db: sqlite3.Connection, sequence: int) -> None:
 def _(record: r.UnhedgedMeasured, db: sqlite3.Connection, sequence: int) -> None:
     notional = str(record.notional_usd)
     _insert(db, "unhedged", sequence, record.wire_ns, record.pair_id, record.duration_ns, notional)
+
+
+@_store.register
+def _(record: r.Netted, db: sqlite3.Connection, sequence: int) -> None:
+    contract = _contract(db, record.venue, record.symbol)
+    _insert(
+        db,
+        "nettings",
+        sequence,
+        record.wire_ns,
+        record.venue,
+        record.symbol,
+        record.lots,
+        contract and _plain(record.lots * contract[0] * contract[2]),
+        contract and _plain(record.px / contract[2]),
+        contract and _plain(record.lots * contract[0] * record.px),
+        record.buyer,
+        record.seller,
+    )
 
 
 @_store.register

@@ -39,7 +39,8 @@ def may_move(before: OrderStatus, after: OrderStatus) -> bool:
 class Draft(msgspec.Struct, frozen=True, kw_only=True):
     """An order somebody in the executor wants sent; the engine gives it an id, a nonce and an expiry.
 
-    `purpose`: "open" | "close" | "complete" | "unwind" | "flatten" | "manual" | "foreign"."""
+    `purpose`: "open" | "close" for what a pair was asked to do, "hedge" for the leg that follows the fills of the first one,
+    "complete" | "unwind" | "foreign" for repairs, "flatten", "manual" for orders by hand, "adopted"."""
 
     instrument: Instrument
     side: Side
@@ -51,6 +52,7 @@ class Draft(msgspec.Struct, frozen=True, kw_only=True):
     strategy: str
     pair_id: str | None = None
     command_id: CommandId | None = None
+    quote_id: str = ""
 
 
 class Verdict(msgspec.Struct, frozen=True):

@@ -12,7 +12,7 @@ from decimal import Decimal
 import msgspec
 
 from core.ids import CommandId
-from core.messages import ExitGuard, PairStatus
+from core.messages import AT_ONCE, ExitGuard, PairStatus, Sending
 from core.types import Fill, OrderStatus, Side, TimeInForce, TradingState, Venue
 
 
@@ -75,6 +75,11 @@ class PairPlanned(Record, frozen=True, kw_only=True, tag="pair_planned"):
     basis_bps: float
     exit_guard: ExitGuard
     calendar_ns: int
+    sending: Sending = AT_ONCE  # as decided by the executor: never AUTO
+    long_limit_px: Decimal = Decimal(
+        0
+    )  # venue units; the worst prices at which the pair was allowed to open, 0 = not told
+    short_limit_px: Decimal = Decimal(0)
 
 
 class PairMoved(Record, frozen=True, kw_only=True, tag="pair_moved"):
@@ -82,6 +87,7 @@ class PairMoved(Record, frozen=True, kw_only=True, tag="pair_moved"):
     status: PairStatus
     reason: str
     calendar_ns: int
+    sending: Sending | None = None  # from now on; None = as before
 
 
 class OrderPrepared(Record, frozen=True, kw_only=True, tag="order"):
@@ -100,7 +106,8 @@ class OrderPrepared(Record, frozen=True, kw_only=True, tag="order"):
     reduce_only: bool
     nonce: int
     expires_wire_ns: int
-    purpose: str  # "open" | "close" | "complete" | "unwind" | "flatten" | "manual" | "foreign"
+    purpose: str  # see executor.orders.Draft
+    quote_id: str = ""  # of the live quote that it accepts
 
 
 class OrderMoved(Record, frozen=True, kw_only=True, tag="order_moved"):
@@ -165,6 +172,18 @@ class UnhedgedMeasured(Record, frozen=True, kw_only=True, tag="unhedged"):
     notional_usd: Decimal
 
 
+class Netted(Record, frozen=True, kw_only=True, tag="netted"):
+    """Two pairs of ours wanted to trade against each other: `lots` (unsigned) change hands between their sub-ledgers at `px`
+    (venue units), without an order and without a fee. The position of the account is unchanged."""
+
+    venue: Venue
+    symbol: str
+    lots: int
+    px: Decimal
+    buyer: str  # pair ids
+    seller: str
+
+
 class CleanStop(Record, frozen=True, kw_only=True, tag="clean_stop"):
     """Written last on a graceful stop."""
 
@@ -186,5 +205,6 @@ AnyRecord = (
     | TradingStateSet
     | FundingRecorded
     | UnhedgedMeasured
+    | Netted
     | CleanStop
 )

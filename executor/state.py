@@ -16,7 +16,6 @@ Only writer: Engine.record (live) and recovery (replay).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from decimal import Decimal
 from typing import Any
 
 import msgspec
@@ -24,7 +23,7 @@ import msgspec
 from core.errors import invariant
 from core.ids import CommandId
 from core.messages import PairStatus
-from core.types import Fill, OrderStatus, Side, TradingState, Venue
+from core.types import OrderStatus, Side, TradingState, Venue
 from executor.holdings import CommandState, Key, OrderState, PairBook, PairLeg, PositionState
 from executor.orders import may_move
 from executor.pnl import ZERO
@@ -38,6 +37,7 @@ from executor.records import (
     Frozen,
     FundingRecorded,
     InstrumentSeen,
+    Netted,
     NonceBlock,
     OrderMoved,
     OrderPrepared,
@@ -48,6 +48,7 @@ from executor.records import (
     Unfrozen,
     UnhedgedMeasured,
 )
+from executor.sub_ledgers import SubLedgers
 
 __all__ = ["CommandState", "Key", "OrderState", "PairBook", "PairLeg", "PositionState", "State"]
 
@@ -59,7 +60,7 @@ TRADES_KEPT = 50_000
 PAYMENTS_KEPT = 10_000
 
 
-class State(msgspec.Struct, kw_only=True):
+class State(SubLedgers, kw_only=True):
     """See the module text. Compared as a value by the replay tests."""
 
     sequence: int = 0
@@ -69,12 +70,8 @@ class State(msgspec.Struct, kw_only=True):
     trading_state: TradingState = TradingState.ACTIVE
     state_reason: str = ""
     nonce_high: dict[str, int] = msgspec.field(default_factory=dict)  # signer -> nonces below it may have been used
-    contracts: dict[Key, InstrumentSeen] = msgspec.field(default_factory=dict)
     orders: dict[str, OrderState] = msgspec.field(default_factory=dict)
     unsettled: dict[str, None] = msgspec.field(default_factory=dict)  # orders that are not final, oldest first
-    pairs: dict[str, PairBook] = msgspec.field(default_factory=dict)
-    live: dict[str, None] = msgspec.field(default_factory=dict)  # pairs that are not final, oldest first
-    positions: dict[Key, PositionState] = msgspec.field(default_factory=dict)
     frozen: dict[Key, str] = msgspec.field(default_factory=dict)  # reason
     commands: dict[CommandId, CommandState] = msgspec.field(default_factory=dict)
     forgotten: dict[str, tuple[int, int]] = msgspec.field(
@@ -87,15 +84,10 @@ class State(msgspec.Struct, kw_only=True):
     newest_funding_ns: dict[Venue, int] = msgspec.field(default_factory=dict)
     pairs_opened: int = 0
     pairs_closed: int = 0
-    net_usd: Decimal = ZERO  # realised + funding - fees over all pairs of the journal
     unhedged_max_ns: int = 0
     unhedged_episodes: int = 0
 
     # ---- reading ----------------------------------------------------------------------------------------------------
-
-    def live_pairs(self) -> list[PairBook]:
-        """Pairs that are not CLOSED or ABORTED, in the order in which they became so."""
-        return [self.pairs[name] for name in self.live]
 
     def open_orders(self) -> list[OrderState]:
         """Orders whose status is not final (PREPARED, SUBMITTED, ACCEPTED, UNKNOWN), oldest first."""
@@ -106,33 +98,6 @@ class State(msgspec.Struct, kw_only=True):
 
     def pair_orders(self, pair: PairBook) -> Iterator[OrderState]:
         return (self.orders[name] for name in pair.orders if name in self.orders)
-
-    def lots(self, key: Key) -> int:
-        """Our believed position, signed lots; compare the venue's own statement with this."""
-        position = self.positions.get(key)
-        return position.book.lots if position else 0
-
-    def qty(self, key: Key) -> Decimal:
-        """The same in canonical base units."""
-        return self.lots(key) * self.lot_qty(key) if key in self.contracts else ZERO
-
-    def overclaimed(self, key: Key) -> int:
-        """Signed lots by which the legs of live pairs claim more than our position there holds without what is by hand.
-
-        So it is between the answer and the fills of an order outside any pair, and after a foreign fill that met a leg whose
-        own order was still unknown. A partly foreign position proves nothing; 0 then."""
-        position = self.positions.get(key)
-        if position is not None and position.foreign:
-            return 0
-        own = position.book.lots - position.by_hand_lots if position is not None else 0
-        legs = [leg.lots for leg in self._legs(key)]
-        excess = sum(legs) - own
-        sign = 1 if excess > 0 else -1
-        return sign * min(abs(excess), sum(abs(lots) for lots in legs if lots * sign > 0))
-
-    def lot_qty(self, key: Key) -> Decimal:
-        contract = self.contracts[key]
-        return contract.lot_size * contract.multiplier
 
     def has_trade(self, venue: Venue, trade_id: str) -> bool:
         return trade_id in self.trades.get(venue, ())
@@ -193,6 +158,9 @@ class State(msgspec.Struct, kw_only=True):
             long=self._leg(record.long_venue, record.symbol, Side.BUY),
             short=self._leg(record.short_venue, record.symbol, Side.SELL),
             moved_calendar_ns=record.calendar_ns,
+            sending=record.sending,
+            sending_wire_ns=record.wire_ns,
+            epoch=self.epoch,
         )
         self.live[record.pair_id] = None
         self.attempted_calendar_ns[record.symbol] = record.calendar_ns
@@ -200,13 +168,6 @@ class State(msgspec.Struct, kw_only=True):
             oldest = next((name for name, pair in self.pairs.items() if pair.is_final), None)
             if oldest is not None:
                 del self.pairs[oldest]
-
-    def _leg(self, venue: Venue, symbol: str, side: Side) -> PairLeg:
-        invariant((venue, symbol) in self.contracts, f"pair on {venue}:{symbol} before its contract was recorded")
-        contract = self.contracts[(venue, symbol)]
-        return PairLeg(
-            venue=venue, side=side, lot_size=contract.lot_size, lot_qty=contract.lot_size * contract.multiplier
-        )
 
     def _pair_moved(self, record: PairMoved) -> None:
         pair = self.pairs[record.pair_id]
@@ -217,10 +178,14 @@ class State(msgspec.Struct, kw_only=True):
             self.pairs_closed += (record.status is PairStatus.CLOSED) - (pair.status is PairStatus.CLOSED)
         if record.status is PairStatus.CLOSING:
             pair.closing = True
+        elif record.status is PairStatus.OPEN:
+            pair.closing = False  # a maker's close whose rest was to stay
         pair.status = record.status
         pair.reason = record.reason
         pair.moved_calendar_ns = record.calendar_ns
         pair.ended_calendar_ns = record.calendar_ns if pair.is_final else 0
+        if record.sending is not None:
+            pair.sending, pair.sending_wire_ns = record.sending, record.wire_ns
         if pair.is_final:
             self.live.pop(record.pair_id, None)
         else:
@@ -232,7 +197,11 @@ class State(msgspec.Struct, kw_only=True):
         self.orders[name] = OrderState(prepared=record, moved_wire_ns=record.wire_ns)
         self.unsettled[name] = None
         if record.pair_id is not None:
-            self.pairs[record.pair_id].orders.append(name)
+            pair = self.pairs[record.pair_id]
+            pair.orders.append(name)
+            if pair.leg(record.venue) is None:
+                invariant(pair.hedge is None or not pair.hedge.lots, f"pair {pair.pair_id} with two stand-in legs")
+                pair.hedge = self._leg(record.venue, record.symbol, record.side)
         if len(self.orders) > FINAL_ORDERS_KEPT:
             self._drop_oldest_order()
 
@@ -259,21 +228,6 @@ class State(msgspec.Struct, kw_only=True):
             order.told_px = record.avg_px or order.told_px
         self._believe(order, order.filled_lots - believed, record.wire_ns)
 
-    def _believe(self, order: OrderState, more_lots: int, wire_ns: int) -> None:
-        """Carry an increase of an order's believed fill into the position and the pair's leg."""
-        if not more_lots:
-            return
-        signed = more_lots * order.prepared.side.sign
-        position = self._position(order.key)
-        position.book.lots += signed
-        position.by_hand_lots += signed if order.prepared.purpose == "manual" else 0
-        self._settle_foreign(position)
-        pair = self.pairs.get(order.prepared.pair_id or "")
-        leg = pair.leg(order.prepared.venue) if pair else None
-        if pair is not None and leg is not None:
-            leg.book.lots += signed
-            pair.track(wire_ns)
-
     def _fill(self, record: FillRecorded) -> None:
         fill = record.fill
         if self.has_trade(fill.venue, fill.trade_id):
@@ -288,8 +242,8 @@ class State(msgspec.Struct, kw_only=True):
         order = self.orders.get(fill.client_order_id) if fill.client_order_id else None
         if order is None:
             position.book.lots += signed
-            self._settle_foreign(position)
             self._attribute(fill, record.wire_ns)
+            self._settle_foreign(key)
             return
         believed = order.filled_lots
         order.fill_lots += fill.lots
@@ -300,50 +254,9 @@ class State(msgspec.Struct, kw_only=True):
         self._believe(order, order.filled_lots - believed, record.wire_ns)
         if pair is None or leg is None:
             self._attribute(fill, record.wire_ns)
+            self._settle_foreign(key)
         else:
             self.net_usd += leg.book.book(signed, fill.px, fill.fee_usd, lot_size)
-
-    def _attribute(self, fill: Fill, wire_ns: int) -> None:
-        """A fill outside any pair that reduces a live pair's leg belongs to that leg (liquidation, flatten, by hand), as far as
-        the position no longer covers the legs: a part that is foreign or by hand goes first."""
-        claimed = sum(leg.lots for leg in self._legs((fill.venue, fill.symbol))) * -fill.side.sign
-        covered = max(0, self._position((fill.venue, fill.symbol)).book.lots * -fill.side.sign)
-        left = min(fill.lots, max(0, claimed - covered))
-        for pair in self.live_pairs():
-            leg = pair.leg(fill.venue)
-            if pair.symbol != fill.symbol or leg is None or leg.lots * fill.side.sign >= 0 or not left:
-                continue
-            part = min(left, abs(leg.lots))
-            left -= part
-            leg.book.lots += part * fill.side.sign
-            self.net_usd += leg.book.book(part * fill.side.sign, fill.px, fill.fee_usd * part / fill.lots, leg.lot_size)
-            pair.track(wire_ns)
-
-    def _adopt(self, record: PositionAdopted) -> None:
-        """The venue's word replaces ours; what live legs claim beyond it is taken from them, at their entry price."""
-        key = (record.venue, record.symbol)
-        position = self._position(key)
-        position.book.booked_lots += record.lots - position.book.lots
-        position.book.lots = record.lots
-        position.foreign = False
-        excess = self.overclaimed(key)
-        position.foreign = record.foreign and record.lots != 0
-        position.why = record.why
-        for pair in self.live_pairs():
-            leg = pair.leg(record.venue)
-            if pair.symbol != record.symbol or leg is None or leg.lots * excess <= 0:
-                continue
-            part = min(abs(excess), abs(leg.lots)) * (1 if excess > 0 else -1)
-            excess -= part
-            leg.book.lots -= part
-            leg.book.booked_lots -= part
-            pair.track(record.wire_ns)
-
-    def _legs(self, key: Key) -> Iterator[PairLeg]:
-        for pair in self.live_pairs():
-            leg = pair.leg(key[0])
-            if leg is not None and pair.symbol == key[1]:
-                yield leg
 
     def _freeze(self, record: Frozen) -> None:
         self.frozen[(record.venue, record.symbol)] = record.reason
@@ -377,17 +290,6 @@ class State(msgspec.Struct, kw_only=True):
         self.unhedged_max_ns = max(self.unhedged_max_ns, record.duration_ns)
         self.unhedged_episodes += 1
 
-    def _position(self, key: Key) -> PositionState:
-        position = self.positions.get(key)
-        if position is None:
-            position = self.positions[key] = PositionState()
-        return position
-
-    @staticmethod
-    def _settle_foreign(position: PositionState) -> None:
-        if position.book.lots == 0:
-            position.foreign, position.by_hand_lots = False, 0
-
 
 def _remember(seen: dict[str, None], name: str, bound: int) -> None:
     seen[name] = None
@@ -407,6 +309,7 @@ _HANDLERS: dict[type, Callable[[State, Any], None]] = {
     OrderMoved: State._order_moved,
     FillRecorded: State._fill,
     PositionAdopted: State._adopt,
+    Netted: State._netted,
     Frozen: State._freeze,
     Unfrozen: State._unfreeze,
     TradingStateSet: State._trading,

@@ -10,6 +10,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from core.clock import SimClock
@@ -21,8 +22,8 @@ from core.types import Fill, LiquiditySide, OrderStatus, Side, TimeInForce, Trad
 from executor import records as r
 from executor import segments
 from executor.journal import Journal
-from executor.ledger import Ledger
-from executor.ledger_schema import _store
+from executor.ledger import Ledger, _open
+from executor.ledger_schema import SCHEMA, VERSION, _store
 from ops.ledger_copy import copy_ledger
 
 HL, ASTER = Venue("hyperliquid"), Venue("aster")
@@ -214,6 +215,43 @@ def test_every_record_type_is_known_here() -> None:
     without = {r.NonceBlock}
     known = set(_store.registry) - {r.Record, object}
     assert known | without == set(r.AnyRecord.__args__)  # type: ignore[attr-defined]
+
+
+def test_netted_lots_move_between_sub_ledgers_and_their_money_between_pairs(desk: Desk) -> None:
+    for record in a_pair():
+        desk.journal.append(record)
+    other = msgspec.structs.replace(
+        next(record for record in a_pair() if isinstance(record, r.PairPlanned)), pair_id="p1-2", strategy="carry"
+    )
+    desk.journal.append(other)
+    desk.journal.append(
+        r.Netted(wire_ns=30, venue=HL, symbol="PEPE", lots=500, px=Decimal("0.0102"), buyer="p1-2", seller="p1-1")
+    )
+    desk.settle()
+    assert desk.ask("SELECT lots, qty, px, notional_usd, buyer, seller FROM nettings") == [
+        (500, "500000", "0.0000102", "5.1", "p1-2", "p1-1")
+    ]
+    assert desk.ask("SELECT owner, venue, lots FROM sub_ledgers ORDER BY owner, venue") == [
+        ("carry", "hyperliquid", 500),
+        ("scalp", "aster", -2000),
+        ("scalp", "hyperliquid", 1500),
+    ]
+    cash = {row[0]: row[1:] for row in desk.ask("SELECT pair_id, price_usd, fees_usd FROM pair_cash")}
+    assert cash["p1-1"] == pytest.approx((5.3, 0.0246))
+    assert cash["p1-2"] == pytest.approx((-5.1, 0.0))
+
+
+def test_a_ledger_of_the_version_before_gets_what_it_lacks_and_keeps_what_it_has(tmp_path: Path) -> None:
+    with contextlib.closing(sqlite3.connect(tmp_path / "old.sqlite")) as db:
+        db.executescript(f"{SCHEMA} INSERT INTO meta VALUES ('stored', 0); PRAGMA user_version = 1;")
+        db.execute("INSERT INTO epochs VALUES (1, 1, 1, 'f')")
+        db.commit()
+    with contextlib.closing(_open(tmp_path / "old.sqlite")) as db:
+        assert db.execute("PRAGMA user_version").fetchone() == (VERSION,)
+        assert db.execute("SELECT epoch FROM epochs").fetchall() == [(1,)]
+        assert db.execute("SELECT * FROM nettings").fetchall() == []
+    with contextlib.closing(_open(tmp_path / "old.sqlite")) as db:
+        assert db.execute("SELECT epoch FROM epochs").fetchall() == [(1,)]
 
 
 def test_an_unseen_instrument_leaves_unknowns_not_zeros(desk: Desk) -> None:

@@ -1,0 +1,129 @@
+"""Sub-ledgers: what each owner holds of a position, and what moves between them without an order."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from core.errors import InvariantError
+from core.messages import OpenPair
+from core.types import Side, TimeInForce
+from executor.orders import Draft
+from executor.records import Netted
+from executor.sub_ledgers import BY_HAND, REST
+from tests.executor.rig import LONG, SHORT, Rig, settle
+
+KEY = (LONG, "BTC")
+
+
+@pytest.fixture
+def rig(tmp_path: Path) -> Rig:
+    return Rig(tmp_path, risk={"symbol_exclusive": False, "attempt_cooldown_s": 0.0})
+
+
+def turned(rig: Rig, qty: str, name: str = "manual") -> OpenPair:
+    """The same two venues the other way round: long on Aster, short on Hyperliquid."""
+    return rig.open_command(qty, name=name, long=rig.leg(SHORT, Side.BUY), short=rig.leg(LONG, Side.SELL), edge_bps=0.0)
+
+
+async def opened_both_ways(rig: Rig) -> None:
+    """scalp holds +10 lots on Hyperliquid, an operator's pair -6."""
+    await rig.open("0.01")
+    rig.read_accounts()
+    rig.commands.take(turned(rig, "0.006"), rig.operator)
+    await settle()
+
+
+def by_hand(rig: Rig, side: Side, lots: int, reduce_only: bool = False) -> Draft:
+    return Draft(
+        instrument=rig.gateways[LONG].instruments()["BTC"], side=side, lots=lots, limit_ticks=1_000_000,
+        time_in_force=TimeInForce.IOC, reduce_only=reduce_only, purpose="manual", strategy="manual",
+    )  # fmt: skip
+
+
+async def test_sub_ledgers_sum_to_the_position_of_the_venue(rig: Rig) -> None:
+    await opened_both_ways(rig)
+    rig.engine.send([by_hand(rig, Side.BUY, 3)])
+    await settle()
+    owners = rig.state.sub_ledgers(KEY)
+    assert owners == {"scalp": 10, "manual": -6, BY_HAND: 3}
+    assert sum(owners.values()) == rig.truth(KEY) == 7
+    rig.gateways[LONG].foreign_fill("ETH", Side.BUY, 2, Decimal(100_000))
+    assert rig.state.sub_ledgers((LONG, "ETH")) == {REST: 2}
+    rig.check()
+
+
+async def test_an_empty_position_keeps_what_stands_on_both_sides_of_it(rig: Rig) -> None:
+    rig.engine.send([by_hand(rig, Side.BUY, 4)])
+    await settle()
+    rig.commands.take(turned(rig, "0.004"), rig.operator)
+    await settle()
+    assert rig.truth(KEY) == 0
+    assert rig.state.sub_ledgers(KEY) == {"manual": -4, BY_HAND: 4}
+    rig.check()
+
+
+async def test_a_position_that_ends_takes_what_is_by_hand_along(rig: Rig) -> None:
+    rig.engine.send([by_hand(rig, Side.BUY, 4)])
+    await settle()
+    rig.gateways[LONG].foreign_fill("BTC", Side.SELL, 4, Decimal(100_000))
+    assert rig.state.sub_ledgers(KEY) == {}
+    rig.check()
+
+
+async def test_netting_moves_lots_between_pairs_and_leaves_the_position(rig: Rig) -> None:
+    await opened_both_ways(rig)
+    first, second = rig.state.pairs.values()
+    before, held = rig.state.net_usd, rig.state.lots(KEY)
+    entries = first.long.book.avg_px, second.short.book.avg_px
+    rig.engine.record(
+        Netted(
+            wire_ns=rig.clock.wire_ns(), venue=LONG, symbol="BTC", lots=4, px=Decimal(100_100),
+            buyer=second.pair_id, seller=first.pair_id,
+        )
+    )  # fmt: skip
+    assert (first.long.lots, second.short.lots) == (6, -2)
+    assert rig.state.lots(KEY) == held
+    assert sum(rig.state.sub_ledgers(KEY).values()) == held
+    gained = Decimal("0.004") * ((Decimal(100_100) - entries[0]) + (entries[1] - Decimal(100_100)))
+    assert rig.state.net_usd - before == gained
+    assert first.diverged_wire_ns
+    assert second.diverged_wire_ns
+    assert not first.unbooked
+    assert rig.journal.replayed() == rig.state
+
+
+async def test_netting_needs_a_leg_on_both_sides(rig: Rig) -> None:
+    await opened_both_ways(rig)
+    first, second = rig.state.pairs.values()
+    rig.engine.know((LONG, "ETH"))
+    with pytest.raises(InvariantError, match="lacks"):
+        rig.state.apply(
+            10_000,
+            Netted(
+                wire_ns=0, venue=LONG, symbol="ETH", lots=4, px=Decimal(1), buyer=second.pair_id, seller=first.pair_id
+            ),
+        )
+
+
+async def test_an_order_of_a_pair_on_a_third_venue_makes_a_stand_in_leg(rig: Rig) -> None:
+    """Booked like any leg: it counts in the imbalance, in the pair's money, and nobody calls it naked."""
+    pair = await rig.open("0.01")
+    rig.engine.on_pair = lambda pair, why: None  # only the books are looked at here
+    pair.short.venue = LONG  # as if the pair stood on two other venues: Aster is the third
+    contract = rig.gateways[SHORT].instruments()["BTC"]
+    rig.engine.send([
+        Draft(
+            instrument=contract, side=Side.SELL, lots=2, limit_ticks=900_000, time_in_force=TimeInForce.IOC,
+            reduce_only=False, purpose="hedge", strategy="scalp", pair_id=pair.pair_id,
+        )
+    ])  # fmt: skip
+    await settle()
+    assert pair.hedge is not None
+    assert (pair.hedge.venue, pair.hedge.side, pair.hedge.lots) == (SHORT, Side.SELL, -2)
+    assert pair.imbalance_qty == Decimal("-0.004")
+    assert pair.leg(SHORT) is pair.hedge
+    assert not pair.is_flat
+    assert pair.net_usd == sum((leg.book.net_usd for leg in pair.all_legs), Decimal(0))
