@@ -11,6 +11,9 @@ from ops.sandbox.matching import Book
 from ops.sandbox.model import AccountState, Contract, Margin, MinNotionalExempt, Order, Position, Reject
 from ops.sandbox.pricing import Pricing
 from ops.sandbox.terms import Terms
+from ops.sandbox.wallets import lacks_funds, wallet_margin
+
+MARKET_COVER = Decimal("1.1")  # of the mark: what a spot market order must be able to pay; deeper than any book here
 
 
 class Checks:
@@ -44,6 +47,8 @@ class Checks:
             if position.qty * order.side.sign >= 0:
                 return Reject.REDUCE_ONLY
             order.qty = min(order.qty, abs(position.qty))
+        if order.qty < contract.min_qty:
+            return Reject.MIN_QTY
         if self._too_small(contract, order, position, mark):
             return Reject.MIN_NOTIONAL
         if self._lacks_margin(account, order, position, mark):
@@ -61,23 +66,32 @@ class Checks:
     def _too_small(self, contract: Contract, order: Order, position: Position, mark: Decimal) -> bool:
         if order.qty * (mark if order.is_market else order.px) >= contract.min_notional:
             return False
+        if self._terms.min_notional_exempt is MinNotionalExempt.NONE:
+            return True
         if self._terms.min_notional_exempt is MinNotionalExempt.REDUCE_ONLY:
             return not order.reduce_only
         return position.qty * order.side.sign >= 0 or order.qty != abs(position.qty)
 
     def _lacks_margin(self, account: AccountState, order: Order, position: Position, mark: Decimal) -> bool:
+        if self._terms.is_spot:
+            worst_px = mark * MARKET_COVER if order.is_market else order.px
+            return lacks_funds(self._terms, account, order, self._ledger.open_orders(account.address), worst_px)
         opening = opening_qty(position, order.side, order.qty)
         if not opening:
             return False
         px = mark if order.is_market or order.tif is TimeInForce.IOC else order.px
         cost = opening * px * (Decimal(1) / position.leverage + self._terms.taker_fee)
         released = (order.qty - opening) * mark / position.leverage
-        return cost > self._margin(account).free + released
+        return cost > self.margin(account).free + released
 
     def short_of_margin(self, account: AccountState) -> bool:
         """Whether positions and orders need more initial margin than there is."""
-        figures = self._margin(account)
+        figures = self.margin(account)
         return figures.initial + figures.orders > figures.cross_equity
 
-    def _margin(self, account: AccountState) -> Margin:
-        return margin_of(account, self._contracts, self._mark, self._ledger.open_orders(account.address))
+    def margin(self, account: AccountState) -> Margin:
+        """The account's figures at the current marks."""
+        orders = self._ledger.open_orders(account.address)
+        if self._terms.is_spot:
+            return wallet_margin(account, self._mark, orders, self._terms.taker_fee)
+        return margin_of(account, self._contracts, self._mark, orders)

@@ -3,7 +3,7 @@
 GET  /control/state                                      every account of every venue: equity, positions, orders, fills
 POST /control/account  {"venue","address","agents"?,"balance_usd"?}
 POST /control/basis    {"venue","symbol","bps"}          shift one venue's prices; decays like any other basis
-POST /control/price    {"symbol","bps"}                  move the fair price on every venue
+POST /control/price    {"symbol","bps"}                  move the fair price, or a stablecoin's, on every venue
 POST /control/venue    {"venue","serving": bool}         close or open a venue's port; its exchange goes on
 POST /control/fault    {"venue","kind","traffic"?,"value"?,"way"?,"times"?,"for_s"?}   see faults.py; answers its number
 POST /control/clear    {"venue"?,"number"?}              end one fault, or all of a venue, or all
@@ -23,7 +23,7 @@ from aiohttp import web
 from ops.sandbox.exchange import Exchange
 from ops.sandbox.fault_kinds import Kind, Traffic
 from ops.sandbox.faults import Fault, FaultRefused, Faults
-from ops.sandbox.market import Market
+from ops.sandbox.market import PEGGED, Market
 
 
 class Server(Protocol):
@@ -126,7 +126,8 @@ class Control:
 
     async def _price(self, request: web.Request) -> web.Response:
         body = await _read(request, _Price)
-        self._known_symbol(body.symbol)
+        if body.symbol not in PEGGED:
+            self._known_symbol(body.symbol)
         self._market.shift(body.symbol, body.bps)
         return _json({})
 

@@ -15,7 +15,7 @@ import msgspec
 from core.clock import Clock
 from core.errors import ConfigError, InvariantError
 from core.types import Side, TimeInForce
-from ops.sandbox.account import liquidation_px, margin_of, must_liquidate
+from ops.sandbox.account import liquidation_px, must_liquidate
 from ops.sandbox.checks import Checks
 from ops.sandbox.execution import Execution, public_trades
 from ops.sandbox.ledger import Change, Ledger, Store
@@ -135,7 +135,7 @@ class Exchange:
         account, contract = self.ledger.accounts.get(address), self.contracts.get(name)
         if account is None or contract is None:
             return Refused(Reject.UNKNOWN_SYMBOL)
-        if not 1 <= leverage <= contract.max_leverage:
+        if self.terms.is_spot or not 1 <= leverage <= contract.max_leverage:
             return Refused(Reject.LEVERAGE)
         position = self.ledger.position(account, name, contract.default_leverage)
         if position.qty and position.cross != cross:
@@ -186,11 +186,11 @@ class Exchange:
     def margin(self, address: str) -> Margin:
         """The account's figures at the current marks; all zero for strangers."""
         account = self.ledger.accounts.get(address) or AccountState(address=address, cash=ZERO)
-        return margin_of(account, self.contracts, self.mark, self.ledger.open_orders(address))
+        return self._checks.margin(account)
 
     def liquidation_px(self, address: str, name: str) -> Decimal | None:
         account = self.ledger.accounts.get(address)
-        if account is None:
+        if account is None or self.terms.is_spot:
             return None
         position = self.position(address, name)
         return liquidation_px(account, position, self.contracts[name], self.margin(address), self.mark(name))
@@ -376,11 +376,11 @@ class Exchange:
         return self._by_symbol.get(symbol)
 
     def housekeep(self) -> None:
-        """Settlements that are due, liquidations. Called about ten times a second."""
+        """Settlements that are due, liquidations (a spot venue has neither). Called about ten times a second."""
         if all(map(self.pricing.known, self._listed)):
             for change in self._settlements.due(self._clock.calendar_ns()):
                 self._publish(change)
-        for account in self.ledger.accounts.values():
+        for account in () if self.terms.is_spot else self.ledger.accounts.values():
             if doomed := must_liquidate(account, self.contracts, self.mark):
                 change = Change()
                 self._execution.liquidate(change, account, doomed)

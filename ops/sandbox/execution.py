@@ -28,6 +28,7 @@ from ops.sandbox.model import (
 )
 from ops.sandbox.pricing import Pricing
 from ops.sandbox.terms import Terms
+from ops.sandbox.wallets import exchange_assets
 
 MARKET_ADDRESS = "0x" + "5a" * 20  # stands for everybody else
 
@@ -95,7 +96,8 @@ class Execution:
         rate = self._terms.taker_fee if liquidity is LiquiditySide.TAKER else self._terms.maker_fee
         fee = self.money(match.qty * match.px * (rate + order.extra_fee))
         start = position.qty
-        realized = apply_fill(account, position, order.side, match.qty, match.px, fee)
+        book = exchange_assets if self._terms.is_spot else apply_fill
+        realized = book(account, position, order.side, match.qty, match.px, fee)
         now = self._clock.wire_ns()
         position.updated_ns = order.updated_ns = now
         order.filled += match.qty

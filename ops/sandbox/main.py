@@ -27,13 +27,16 @@ from core.config import Loaded
 from core.errors import EXIT_CONFIG, BusyError, ConfigError
 from core.lifecycle import run_async
 from core.log import Log
+from core.roster import SPEC
 from core.settings import SandboxConfig
+from core.types import Venue
+from core.venue_spec import VenueKind
 from ops.sandbox import keys
 from ops.sandbox.appendlog import AppendLog, Record
 from ops.sandbox.control import Control
 from ops.sandbox.exchange import Exchange
 from ops.sandbox.faults import Faults, VenueClock
-from ops.sandbox.market import FundingCurve, Market, MarketTerms
+from ops.sandbox.market import PEGGED, FundingCurve, Market, MarketTerms
 from ops.sandbox.model import MarketState, Transaction
 from ops.sandbox.player import Player
 from ops.sandbox.sockets import FAULTS
@@ -122,7 +125,7 @@ class Sandbox:
         market_state, history = self._read_log()
         names = tuple(config.venues)
         self.market = Market(_market_terms(config), market_state)
-        self.curve = FundingCurve(config.seed, config.symbols, names)
+        self.curve = FundingCurve(config.seed, config.symbols, tuple(name for name in names if _pays_funding(name)))
         self.servers = {name: self._build(name, history[name]) for name in names}
         for name, identity in identities.items():
             if name in self.servers:
@@ -134,6 +137,7 @@ class Sandbox:
         self._compact()
 
     async def run(self, stop: asyncio.Event) -> None:
+        self._show_pegs()
         self._step(len(self._config.symbols))  # a book on every contract before the first client comes
         self.player.play_at_start(self._state_dir)
         try:
@@ -198,8 +202,15 @@ class Sandbox:
             for server, sample in zip(servers, samples, strict=True):
                 server.exchange.apply(symbol, sample)
 
+    def _show_pegs(self) -> None:
+        for symbol in PEGGED:
+            sample = self.market.peg(symbol)
+            for server in self.servers.values():
+                server.exchange.apply(symbol, sample)
+
     def _housekeep(self) -> None:
         self._follow_calendar()
+        self._show_pegs()
         for server in self.servers.values():
             server.exchange.housekeep()
             server.venue.tick()
@@ -282,6 +293,10 @@ async def serve(application: web.Application, port: int, name: str) -> tuple[web
             "[sandbox]"
         ) from error
     return runner, int(runner.addresses[0][1])
+
+
+def _pays_funding(venue: str) -> bool:
+    return SPEC[Venue(venue)].kind is not VenueKind.SPOT
 
 
 def _market_terms(config: SandboxConfig) -> MarketTerms:

@@ -8,6 +8,9 @@ strategies live on here.
 The sequence of prices is a pure function of seed and step number: the generator is seeded anew every BLOCK steps and
 nothing else enters, neither clocks nor users' orders. A restarted sandbox goes on from its recorded state.
 
+The stablecoins stand beside the walk: each keeps its price in USD, one dollar at first, until somebody shifts it (`shift`),
+and shows it with a size that changes. They touch no other price: a venue that quotes in them takes them for dollars.
+
 One step moves one symbol on every venue; symbols take turns. With V venues and a quote rate of R per second there are
 R / V steps a second.
 """
@@ -25,6 +28,8 @@ from ops.sandbox.model import MarketState, Sample
 BLOCK = 4096
 START_USD = {"BTC": 84_000.0, "ETH": 2_120.0, "SOL": 86.0, "HYPE": 62.6, "PAXG": 4_560.0, "PEPE": 0.0000036}
 OTHER_START_USD = 10.0
+PEGGED = ("USDC", "USDT")
+PEG_HALF_SPREAD_BPS = 0.5
 FAIR_SD_BPS = 1.0  # per square root of a second: about 56 % a year
 SMOOTH_S = 20.0  # a mark is the oracle plus the basis averaged over about this long
 PRINTS_PER_S = 0.5  # public trades per symbol and venue
@@ -53,6 +58,8 @@ class Market:
         self._step = state.step if state is not None else 0
         known = state.fair if state is not None else {}
         self._fair = {symbol: known.get(symbol, START_USD.get(symbol, OTHER_START_USD)) for symbol in terms.symbols}
+        self._fair |= {symbol: known.get(symbol, 1.0) for symbol in PEGGED}
+        self._pegs_shown = 0
         self._basis = _table(terms, state.basis_bps if state is not None else {})
         self._smooth = _table(terms, state.smooth_bps if state is not None else {})
         self._rng = random.Random(f"{terms.seed}:{self._step}")
@@ -83,7 +90,7 @@ class Market:
         self._basis[venue][symbol] += bps
 
     def shift(self, symbol: str, bps: float) -> None:
-        """Move the fair price of a symbol on every venue. For tests."""
+        """Move the fair price of a symbol, or the worth of a stablecoin, on every venue. For tests."""
         self._fair[symbol] *= 1.0 + bps * 1e-4
 
     def still(self, symbol: str, px: float | None = None) -> Sample:
@@ -96,6 +103,15 @@ class Market:
         return Sample(
             mid=fair, oracle=fair, mark=fair, half_spread_bps=0.5, bid_usd=TOUCH_MEDIAN_USD, ask_usd=TOUCH_MEDIAN_USD,
             print_usd=0.0, seed=0,
+        )  # fmt: skip
+
+    def peg(self, symbol: str) -> Sample:
+        """A stablecoin as it stands."""
+        self._pegs_shown += 1
+        px, usd = self._fair[symbol], TOUCH_MEDIAN_USD * (1 + self._pegs_shown % 7)
+        return Sample(
+            mid=px, oracle=px, mark=px, half_spread_bps=PEG_HALF_SPREAD_BPS, bid_usd=usd, ask_usd=usd, print_usd=0.0,
+            seed=self._pegs_shown,
         )  # fmt: skip
 
     def state(self) -> MarketState:

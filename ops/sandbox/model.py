@@ -18,13 +18,14 @@ ZERO = Decimal(0)
 
 
 class Contract(msgspec.Struct, frozen=True, kw_only=True):
-    """One perpetual of one venue. `symbol` is canonical ("PEPE"), `name` is the venue's ("kPEPE", "1000PEPEUSDT")."""
+    """One perpetual or spot pair of one venue. `symbol` is canonical ("PEPE"), `name` the venue's ("kPEPE", "1000PEPEUSDT")."""
 
     symbol: str
     name: str
     tick: Decimal
     lot: Decimal
     min_notional: Decimal
+    min_qty: Decimal = ZERO
     max_leverage: int
     multiplier: int = 1  # canonical units in one venue unit
     sigfigs: int = 0  # 0 = no rule; else at most so many significant figures, whole numbers always allowed
@@ -51,6 +52,7 @@ class Reject(enum.Enum):
     LOT = "lot"
     ZERO_SIZE = "zero_size"
     MIN_NOTIONAL = "min_notional"
+    MIN_QTY = "min_qty"
     MARGIN = "margin"
     REDUCE_ONLY = "reduce_only"
     POST_ONLY_WOULD_CROSS = "post_only_would_cross"
@@ -200,7 +202,8 @@ class Trade(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Position(msgspec.Struct, kw_only=True):
-    """Net position of one account in one contract; kept (flat) for its settings. `qty` is signed."""
+    """Net position of one account in one contract; kept (flat) for its settings. `qty` is signed. On a spot venue the
+    wallet of the base asset, where `qty` is what it holds, held by orders or not, and the settings mean nothing."""
 
     name: str
     qty: Decimal = ZERO
@@ -214,7 +217,8 @@ class Position(msgspec.Struct, kw_only=True):
 
 
 class AccountState(msgspec.Struct, kw_only=True):
-    """What is durable of an account. `cash` excludes isolated margin and unrealised PnL."""
+    """What is durable of an account. `cash` excludes isolated margin and unrealised PnL; on a spot venue it is the wallet of
+    the quote currency."""
 
     address: str
     cash: Decimal
@@ -259,6 +263,7 @@ class MinNotionalExempt(enum.Enum):
 
     WHOLE_CLOSE = "whole_close"  # those that close the whole position, reduce-only or not
     REDUCE_ONLY = "reduce_only"
+    NONE = "none"
 
 
 class NonceVerdict(enum.Enum):

@@ -37,7 +37,7 @@ class Settlements:
         for at_ns in range(first, latest + 1, NS_PER_H):
             change = Change()
             change.settled_ns = at_ns
-            for contract in self._terms.contracts:
+            for contract in () if self._terms.is_spot else self._terms.contracts:
                 if contract.listed and at_ns // NS_PER_H % contract.funding_interval_h == 0:
                     self._settle(change, contract, at_ns)
             yield change

@@ -6,6 +6,7 @@ from decimal import Decimal
 
 import msgspec
 
+from core.venue_spec import VenueKind
 from ops.sandbox.model import Contract, FundingBasis, MinNotionalExempt
 
 
@@ -19,3 +20,8 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
     money_step: Decimal  # cash amounts (fees, funding) are rounded to this
     min_notional_exempt: MinNotionalExempt
     max_open_orders: int = 1000
+    kind: VenueKind = VenueKind.PERP  # SPOT: wallets instead of positions, see wallets.py
+
+    @property
+    def is_spot(self) -> bool:
+        return self.kind is VenueKind.SPOT

@@ -9,6 +9,7 @@ import msgspec
 
 from core.clock import SimClock
 from core.types import Side, TimeInForce
+from core.venue_spec import VenueKind
 from ops.sandbox.exchange import Exchange
 from ops.sandbox.model import (
     AccountState,
@@ -82,13 +83,14 @@ class Small:
         log: tuple[Transaction, ...] = (),
         clock: SimClock | None = None,
         mid: float | None = 100.0,  # None = no market step yet: a restored world as it was left
+        kind: VenueKind = VenueKind.PERP,
     ) -> None:
         self.clock = clock or SimClock(wire_ns=497_223 * HOUR_NS + 60 * 10**9)
         self.transactions: list[Transaction] = []
         self.memory = Memory()
         terms = Terms(
             contracts=(ABC, DEAD, KDEF), maker_fee=D("0.0001"), taker_fee=D("0.0005"), funding_basis=basis,
-            money_step=D("0.000001"), min_notional_exempt=exempt, max_open_orders=20,
+            money_step=D("0.000001"), min_notional_exempt=exempt, max_open_orders=20, kind=kind,
         )  # fmt: skip
         self.exchange = Exchange("test", terms, self.clock, lambda symbol, hour: RATE, self._store)
         self.exchange.restore(log)
