@@ -12,7 +12,8 @@ from tests.e2e.system import PROGRAMS, System
 
 @pytest.fixture
 def system() -> Iterator[System]:
-    with System({"strategies.scalp": {"take_profit_ratio": "1.0"}}) as system:
+    scalp = {"take_profit_ratio": "1.0", "venues": '["hyperliquid", "aster"]'}
+    with System({"strategies.scalp": scalp}) as system:
         system.up()
         system.until("a pair is open", system.pairs, 120.0)
         yield system
@@ -45,6 +46,8 @@ def test_with_the_executor_stopped(system: System) -> None:
 
 
 def test_with_one_venue_unreachable(system: System) -> None:
+    system.cli("halt")  # nothing opens between the look and the outage
+    system.until("no order is under way", lambda: (page := system.page()) is not None and not page.orders, 30.0)
     before = system.venue_positions()
     system.sandbox("serving", "aster", "off")
     done = system.cli("flatten", "--force", check=False, timeout_s=240)
