@@ -65,10 +65,11 @@ SPEC = VenueSpec(
 
 
 class Listing(NamedTuple):
-    """An instrument, and what one of its lots is in a signature."""
+    """An instrument, and what else the catalogue says of it."""
 
     instrument: Instrument
-    signed_lot: int  # lot_size * 10^base_decimals
+    signed_lot: int  # one lot in a signature: lot_size * 10^base_decimals
+    funding_cap: float  # the most that a funding rate may be: fraction per interval; 0 = not told
 
 
 class Leverage(msgspec.Struct, frozen=True):
@@ -90,6 +91,8 @@ class _Row(msgspec.Struct):
     min_size: Decimal
     min_notional: Decimal = Decimal(0)
     max_position_size: Decimal = Decimal(0)
+    adjusted_funding_rate_cap: Decimal = Decimal(0)  # percent
+    adjusted_funding_rate_floor: Decimal = Decimal(0)
     venues: tuple[str, ...] = (ORDERBOOK,)
 
 
@@ -213,7 +216,13 @@ def _listing(raw: msgspec.Raw, leverages: dict[str, Leverage], maintenance: dict
         maintenance_margin_ratio=maintenance.get(row.instrument, 0.0),
         quote_ccy=QUOTE_CCY,
     )
-    return Listing(instrument, int(signed_lot))
+    return Listing(instrument, int(signed_lot), _funding_cap(row))
+
+
+def _funding_cap(row: _Row) -> float:
+    """The wider of cap and floor as a fraction; 0 where either is no such figure."""
+    cap, floor = row.adjusted_funding_rate_cap, row.adjusted_funding_rate_floor
+    return float(max(cap, -floor) / 100) if _is_figure(cap) and _is_figure(-floor) else 0.0
 
 
 def _is_figure(value: Decimal) -> bool:
