@@ -105,6 +105,10 @@ class ExecutionConfig(Section, frozen=True, kw_only=True):
     unwind_slippage_bps: Positive = 100.0
     unhedged_warn_s: Positive = 2.0
     unhedged_unwind_s: Positive = 5.0
+    unhedged_unwind_quoted_s: Positive = 8.0  # with a leg on a venue that quotes before it trades
+    thin_first_ratio: Annotated[float, Meta(ge=1.0)] = 4.0  # depths this far apart: the thin leg is sent first
+    thin_first_cover: Annotated[float, Meta(ge=1.0)] = 3.0  # unless the thin side shows this many times the size
+    exit_depth_bps: Positive = 100.0  # within which a pair's size must be closable before it is opened
     unknown_grace_s: Positive = 2.0  # beyond an order's expiry bound, before the position difference decides
     unknown_policy: str = "wait_and_page"
     unreachable_s: Positive = 30.0
