@@ -41,7 +41,7 @@ class PositionView(msgspec.Struct, frozen=True, kw_only=True):
     fees_usd: Decimal
     funding_usd: Decimal
     move_to_liq_pct: float | None
-    flags: tuple[str, ...]  # FOREIGN, FROZEN, PARTIAL_HEDGE, DUST
+    flags: tuple[str, ...]  # FOREIGN, FROZEN, PARTIAL_HEDGE, DUST, UNLISTED (no contract of the catalogue: venue units)
 
 
 class PairView(msgspec.Struct, frozen=True, kw_only=True):

@@ -10,7 +10,7 @@ The same routine in the running executor and in `--flatten-and-exit` (no strateg
      ours in scope either has a known outcome or can no longer execute, and with every fill booked (read by REST where the
      private stream is away); then pairs whose legs are both gone get the time to end
   4. the residual: dust that the venue takes no order for, foreign positions (closed only with `include_foreign`), what the
-     ladder did not fill, and venues that do not answer
+     ladder did not fill, contracts that no catalogue lists any more, and venues that do not answer
 
 A close whose outcome is unknown is never answered by a second one on trust: the next attempt waits for the step, reads the
 position again and sends what is left reduce-only, which the venue shrinks or refuses when the first one did fill.
@@ -24,7 +24,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from decimal import Decimal
 
 import msgspec
 
@@ -32,6 +31,7 @@ from core.clock import NS_PER_S
 from core.errors import RateLimited, VenueError
 from core.messages import FlattenReport, ResidualPosition
 from core.types import Instrument, OrderStatus, Position, Side, TimeInForce, TradingState, Venue
+from executor import residual
 from executor.engine import Engine
 from executor.exit_price import Reference, best_reference, closing_ticks
 from executor.orders import Draft
@@ -51,7 +51,6 @@ FILLS_OVERLAP_NS = 60 * NS_PER_S
 FLAT_READINGS = 2
 ORDERS_PER_CLOSE = 5
 REASON = "flatten"
-CENT = Decimal("0.01")
 
 Sleep = Callable[[float], Awaitable[None]]
 
@@ -74,13 +73,11 @@ async def flatten(
         for worker in workers:
             engine.flattening -= worker.keys
     await _pairs_final(engine, {key for worker in workers if worker.answered for key in worker.keys}, sleep)
-    residual = tuple(position for worker in workers for position in worker.residual())
+    left = tuple(position for worker in workers for position in worker.residual())
     unreachable = tuple(worker.venue for worker in workers if not worker.answered)
-    report = FlattenReport(
-        command_id=None, flat=not residual and not unreachable, residual=residual, unreachable=unreachable
-    )
+    report = FlattenReport(command_id=None, flat=not left and not unreachable, residual=left, unreachable=unreachable)
     log = engine.log.info if report.flat else engine.log.error
-    log("flatten_done", flat=report.flat, residual=len(residual), unreachable=",".join(unreachable))
+    log("flatten_done", flat=report.flat, residual=len(left), unreachable=",".join(unreachable))
     return report
 
 
@@ -166,9 +163,10 @@ class _VenueFlatten:
 
     def residual(self) -> list[ResidualPosition]:
         """What is left, exactly; from our own books where the venue does not answer."""
+        left = residual.unlisted(self.venue, self._desk.gateway.unlisted, self._symbol)
         if not self.answered:
-            return [self._from_journal(key) for key in sorted(self._held())]
-        return [self._stated(position) for position in self._positions.values() if position.lots]
+            return [residual.by_books(self._engine.state, key) for key in sorted(self._held())] + left
+        return [self._stated(position) for position in self._positions.values() if position.lots] + left
 
     # ---- reading ----------------------------------------------------------------------------------------------------
 
@@ -370,31 +368,9 @@ class _VenueFlatten:
 
     def _stated(self, position: Position) -> ResidualPosition:
         closing = self._closing.get(position.symbol)
+        if closing is not None and closing.why:
+            why = closing.why
+        else:
+            why = "open" if self._our_lots(position) else "foreign"
         instrument = self._engine.instrument((self.venue, position.symbol))
-        qty = instrument.lots_to_qty(position.lots) if instrument else Decimal(position.lots)
-        px = position.mark_px / instrument.multiplier if instrument else position.mark_px
-        if px <= 0 and closing is not None and closing.reference is not None:
-            px = (closing.reference.bid_px + closing.reference.ask_px) / 2
-        why = (
-            closing.why
-            if closing is not None and closing.why
-            else "foreign"
-            if not self._our_lots(position)
-            else "open"
-        )
-        return ResidualPosition(
-            venue=self.venue, symbol=position.symbol, qty=qty, notional_usd=abs(qty * px).quantize(CENT), why=why
-        )
-
-    def _from_journal(self, key: Key) -> ResidualPosition:
-        state = self._engine.state
-        qty = state.qty(key)
-        entry = state.positions[key].book.avg_px if key in state.positions else Decimal(0)
-        multiplier = state.contracts[key].multiplier if key in state.contracts else 1
-        return ResidualPosition(
-            venue=key[0],
-            symbol=key[1],
-            qty=qty,
-            notional_usd=abs(qty * entry / multiplier).quantize(CENT),
-            why="venue unreachable: by our own books",
-        )
+        return residual.stated(position, instrument, closing.reference if closing else None, why)

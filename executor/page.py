@@ -148,7 +148,31 @@ def _shown(engine: Engine) -> set[Key]:
 
 def _positions(engine: Engine, marks: _Marks) -> tuple[PositionView, ...]:
     moved = _moved_since_read(engine)
-    return tuple(_position(engine, key, marks, is_read=key not in moved) for key in sorted(_shown(engine)))
+    listed = tuple(_position(engine, key, marks, is_read=key not in moved) for key in sorted(_shown(engine)))
+    return listed + tuple(
+        _unlisted(venue, name, size)
+        for venue, desk in engine.desks.items()
+        for name, size in sorted(desk.gateway.unlisted.items())
+    )
+
+
+def _unlisted(venue: Venue, venue_symbol: str, size: Decimal) -> PositionView:
+    """A position in a contract that the venue's catalogue lacks: its own name and units; its worth is not known."""
+    return PositionView(
+        venue=venue,
+        symbol=venue_symbol,
+        qty=ZERO,
+        venue_qty=size,
+        avg_entry_px=ZERO,
+        mark_px=ZERO,
+        notional_usd=ZERO,
+        unrealized_usd=ZERO,
+        realized_usd=ZERO,
+        fees_usd=ZERO,
+        funding_usd=ZERO,
+        move_to_liq_pct=None,
+        flags=("FOREIGN", "UNLISTED"),
+    )
 
 
 def _moved_since_read(engine: Engine) -> set[Key]:

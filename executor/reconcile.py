@@ -38,7 +38,7 @@ from core.errors import RateLimited, VenueError
 from core.types import OrderStatus, Position, TimeInForce, Venue
 from executor.differences import CONFIRM_NS, Differences, Judgement
 from executor.engine import Engine
-from executor.foreign import close_excess
+from executor.foreign import ForeignPositions
 from executor.journal import JournalError
 from executor.leverage import LeverageKeeper
 from executor.naked import NakedPositions
@@ -81,6 +81,7 @@ class _Watch:
         self.leverage = LeverageKeeper(engine, venue)
         self.differences = Differences()
         self.naked = NakedPositions(engine, venue)
+        self.foreign = ForeignPositions(engine, venue)
         self.wake = asyncio.Event()
         self.full_due = True
         self.readings = 0
@@ -191,7 +192,7 @@ class Reconciler:
         self._compare(venue, positions, before)
         if orders is not None:
             watch.full_due = await watch.resting.judge(orders, before.wire_ns)
-        if watch.differences.pending or watch.naked.suspects():
+        if watch.differences.pending or watch.naked.suspects() or watch.foreign.wants_reading():
             watch.full_due = True
             watch.next_reading_ns = min(watch.next_reading_ns, before.mono_ns + CONFIRM_NS)
         return True
@@ -219,7 +220,7 @@ class Reconciler:
     def _reading_due(self, venue: Venue) -> bool:
         watch = self._watches[venue]
         now = self._engine.clock.mono_ns()
-        if watch.naked.suspects():
+        if watch.naked.suspects() or watch.foreign.wants_reading():
             watch.next_reading_ns = min(watch.next_reading_ns, watch.read_mono_ns + HINT_GAP_NS)
         answered_for_doubt = now - watch.answered_mono_ns >= CONFIRM_NS and watch.resolver.wants_reading()
         return now >= watch.next_reading_ns or answered_for_doubt
@@ -296,6 +297,7 @@ class Reconciler:
                 self._release(key, venue_lots)
                 agreed.add(key)
         watch.naked.judge(positions, before.mono_ns, agreed)
+        watch.foreign.judge(agreed)
 
     def _release(self, key: Key, venue_lots: int) -> None:
         """Venue and journal agree: what was frozen as foreign is free again once pairs explain all of it."""
@@ -335,8 +337,6 @@ class Reconciler:
             engine.log.error("position_smaller", **fields)
             return
         engine.log.error("foreign_position", **fields, policy=engine.config.execution.foreign_positions)
-        if engine.config.execution.foreign_positions == "close":
-            close_excess(engine, key, venue_lots, ours)
 
     # ---- health -----------------------------------------------------------------------------------------------------
 

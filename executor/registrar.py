@@ -36,6 +36,7 @@ from executor.records import (
 )
 from executor.reports import order_filled, order_now
 from executor.state import Key, OrderState, PairBook, State
+from executor.sub_ledgers import REST
 from executor.venues.base import FundingPayment
 
 UNKNOWN_OUTCOME = "unknown_outcome"
@@ -171,7 +172,8 @@ class Registrar:
             self._wake(order)
 
     def _foreign_fill(self, fill: Fill, key: Key) -> None:
-        """A liquidation, an auto-deleveraging, somebody's hand: alarm; the other legs shrink at once (DESIGN 4)."""
+        """A liquidation, an auto-deleveraging, somebody's hand: alarm; the other legs shrink at once (DESIGN 4). What it put
+        there beyond our own is foreign, beside a live pair too: nobody here may close it."""
         self.log.error(
             "foreign_fill",
             venue=fill.venue,
@@ -182,9 +184,9 @@ class Registrar:
             ours_by_prefix=self.is_ours(fill.venue, fill.client_order_id),
         )
         self.on_hint(fill.venue, "foreign fill")
-        owned = any(pair.symbol == fill.symbol and pair.leg(fill.venue) for pair in self.state.live_pairs())
-        if not owned and self.state.lots(key):
-            self.adopt(key, self.state.lots(key), foreign=True, why="fill without an order of ours")
+        lots, beyond = self.state.lots(key), self.state.sub_ledgers(key).get(REST, 0)
+        if lots * fill.side.sign > 0 and beyond * fill.side.sign > 0:
+            self.adopt(key, lots, foreign=True, why="fill without an order of ours")
         self._touch_pairs(key, "foreign fill")
 
     def _touch_pairs(self, key: Key, why: str) -> None:

@@ -20,7 +20,7 @@ import msgspec
 
 from core.clock import NS_PER_MS, NS_PER_S
 from core.errors import RateLimited, VenueError
-from core.types import OrderStatus, TimeInForce, Venue
+from core.types import Instrument, OrderStatus, TimeInForce, Venue
 from executor.desk import Desk
 from executor.doubt import Evidence, Ruling, judge
 from executor.engine import Engine
@@ -263,6 +263,10 @@ class Resolver:
         case = self._cases.get(order.client_order_id)
         if case is None:
             case = self._cases[order.client_order_id] = _Case(since_wire_ns=order.moved_wire_ns)
+            instrument = self._desk.instrument(order.prepared.symbol)
+            if instrument is not None:
+                prepared = order.prepared
+                self._desk.gateway.recall(_request(order, instrument), prepared.nonce, prepared.wire_ns)
         return case
 
     def _doubtful(self, order: OrderState, now_wire_ns: int) -> bool:
@@ -286,15 +290,19 @@ def bound_ns(desk: Desk, order: OrderState) -> int:
     instrument = desk.instrument(prepared.symbol)
     if instrument is None:
         return prepared.expires_wire_ns
-    return desk.gateway.unknown_bound_ns(
-        OrderRequest(
-            client_order_id=prepared.client_order_id,
-            instrument=instrument,
-            side=prepared.side,
-            lots=prepared.lots,
-            limit_ticks=prepared.limit_ticks,
-            time_in_force=prepared.time_in_force,
-            reduce_only=prepared.reduce_only,
-            expires_wire_ns=prepared.expires_wire_ns,
-        )
+    return desk.gateway.unknown_bound_ns(_request(order, instrument))
+
+
+def _request(order: OrderState, instrument: Instrument) -> OrderRequest:
+    """The order as it was asked of the gateway."""
+    prepared = order.prepared
+    return OrderRequest(
+        client_order_id=prepared.client_order_id,
+        instrument=instrument,
+        side=prepared.side,
+        lots=prepared.lots,
+        limit_ticks=prepared.limit_ticks,
+        time_in_force=prepared.time_in_force,
+        reduce_only=prepared.reduce_only,
+        expires_wire_ns=prepared.expires_wire_ns,
     )

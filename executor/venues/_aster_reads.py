@@ -5,7 +5,8 @@ Weights are those of the page, per IP. What repair and flatten need may use the 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from decimal import Decimal
 
 from core.clock import NS_PER_MS, NS_PER_S, Clock
 from core.errors import Malformed, NotSent, RateLimited, VenueError
@@ -58,6 +59,7 @@ class Reads:
         skew: ClockSkew,
         listed: Callable[[], rows.Listed],
         fees: Callable[[], FeeRates],
+        note_unlisted: Callable[[Mapping[str, Decimal]], None],
         symbols: tuple[str, ...],
         clock: Clock,
         log: Log,
@@ -70,6 +72,7 @@ class Reads:
         self._skew = skew
         self._listed = listed
         self._fees = fees
+        self._note_unlisted = note_unlisted
         self._symbols = symbols
         self._clock = clock
         self._log = log
@@ -123,8 +126,7 @@ class Reads:
     async def positions(self) -> list[Position]:
         data = await self._signed("/fapi/v3/positionRisk", priority=True)
         found, strange = rows.positions(rows.decode(data, list[rows.PositionRow], "positionRisk"), self._listed())
-        if strange:
-            self._log.error("position_of_unknown_symbol", venue="aster", symbols=strange)
+        self._note_unlisted(strange)
         return found
 
     async def balance(self) -> Balance:

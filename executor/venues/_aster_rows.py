@@ -256,10 +256,10 @@ def stream_position(row: StreamPosition, listed: Listed) -> Position | None:
     )
 
 
-def positions(rows: list[PositionRow], listed: Listed) -> tuple[list[Position], list[str]]:
-    """Positions that are not flat, and the symbols of those that the catalogue lacks. Malformed in hedge mode."""
+def positions(rows: list[PositionRow], listed: Listed) -> tuple[list[Position], dict[str, Decimal]]:
+    """Positions that are not flat, and the sizes of those that the catalogue lacks. Malformed in hedge mode."""
     found: list[Position] = []
-    strange: list[str] = []
+    strange: dict[str, Decimal] = {}
     for row in rows:
         if not row.positionAmt:
             continue
@@ -267,7 +267,7 @@ def positions(rows: list[PositionRow], listed: Listed) -> tuple[list[Position], 
             raise Malformed(f"aster positionRisk: {row.symbol} is held in hedge mode; switch the account to one-way")
         instrument = listed.get(row.symbol)
         if instrument is None:
-            strange.append(row.symbol)
+            strange[row.symbol] = row.positionAmt
             continue
         found.append(
             Position(

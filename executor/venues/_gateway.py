@@ -10,7 +10,8 @@ which is the heart of a gateway and differs from venue to venue.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from decimal import Decimal
 from typing import Generic, Protocol, TypeVar
 
 from core.errors import VenueError
@@ -26,6 +27,7 @@ from executor.venues.base import (
     FeeRates,
     FundingPayment,
     LiveQuote,
+    OrderRequest,
     TopOfBook,
     Traits,
     VenueOrder,
@@ -79,6 +81,7 @@ class VenueGateway(Generic[R]):
         self._memory = OrderMemory()
         self._background = Background()
         self._by_symbol: dict[str, Instrument] = {}
+        self.unlisted: Mapping[str, Decimal] = {}
         self._fees = FeeRates(0.0, 0.0)
 
     # ---- state ----------------------------------------------------------------------------------------------------
@@ -117,6 +120,19 @@ class VenueGateway(Generic[R]):
 
     async def top_of_book(self, instrument: Instrument) -> TopOfBook:
         return await self._reads.top_of_book(instrument)
+
+    def _note_unlisted(self, found: Mapping[str, Decimal]) -> None:
+        """For `positions`: what the account holds in contracts that the catalogue lacks. Said when it changes."""
+        if found != self.unlisted:
+            event = "position_without_contract" if found else "position_without_contract_gone"
+            self._log.error(event, venue=self.venue, contracts={name: str(size) for name, size in found.items()})
+        self.unlisted = found
+
+    # ---- orders of earlier processes ------------------------------------------------------------------------------
+
+    def recall(self, request: OrderRequest, nonce: int, prepared_wire_ns: int) -> None:
+        if self._memory.sent(request.client_order_id) is None:
+            self._memory.note(request, nonce, prepared_wire_ns)
 
     # ---- what not every venue has -----------------------------------------------------------------------------------
 

@@ -5,7 +5,8 @@ Every read costs weight of the budget per IP. What repair and flatten need may u
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from decimal import Decimal
 from typing import Any
 
 import msgspec
@@ -47,6 +48,7 @@ class Reads:
         memory: OrderMemory,
         skew: ClockSkew,
         coins: Callable[[], rows.Coins],
+        note_unlisted: Callable[[Mapping[str, Decimal]], None],
         clock: Clock,
         log: Log,
     ) -> None:
@@ -56,6 +58,7 @@ class Reads:
         self._memory = memory
         self._skew = skew
         self._coins = coins
+        self._note_unlisted = note_unlisted
         self._clock = clock
         self._log = log
 
@@ -116,8 +119,7 @@ class Reads:
     async def positions(self) -> list[Position]:
         state = await self._user_info("clearinghouseState", rows.ClearinghouseState, priority=True)
         found, strange = rows.positions(state, self._coins())
-        if strange:
-            self._log.error("position_of_unknown_coin", venue="hyperliquid", coins=strange)
+        self._note_unlisted(strange)
         return found
 
     async def balance(self) -> Balance:

@@ -248,16 +248,16 @@ def status_of(word: str) -> OrderStatus:
     raise Malformed(f"hyperliquid order status {word!r} is not one that we know")
 
 
-def positions(state: ClearinghouseState, coins: Coins) -> tuple[list[Position], list[str]]:
-    """Positions, and the coins that the catalogue lacks."""
+def positions(state: ClearinghouseState, coins: Coins) -> tuple[list[Position], dict[str, Decimal]]:
+    """Positions that are not flat, and the sizes of those that the catalogue lacks."""
     found: list[Position] = []
-    strange: list[str] = []
+    strange: dict[str, Decimal] = {}
     for each in state.assetPositions:
         row = each.position
         instrument = coins.get(row.coin)
-        if instrument is None:
-            strange.append(row.coin)
-        elif row.szi:
+        if row.szi and instrument is None:
+            strange[row.coin] = row.szi
+        elif row.szi and instrument is not None:
             found.append(
                 Position(
                     venue=VENUE,

@@ -8,7 +8,8 @@ account answer serves positions and balance, and looking for an order waits betw
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from decimal import Decimal
 
 from core.clock import NS_PER_MS, NS_PER_S, Clock
 from core.errors import Malformed, RateLimited, VenueError
@@ -51,6 +52,7 @@ class Reads:
         index: ClientIndex,
         nonces: TxNonces,
         listed: Callable[[], rows.Listed],
+        note_unlisted: Callable[[Mapping[str, Decimal]], None],
         verify_delay_s: float,
         clock: Clock,
         log: Log,
@@ -64,6 +66,7 @@ class Reads:
         self._index = index
         self._nonces = nonces
         self._listed = listed
+        self._note_unlisted = note_unlisted
         self._verify_delay_s = verify_delay_s
         self._clock = clock
         self._log = log
@@ -107,8 +110,7 @@ class Reads:
 
     async def positions(self) -> list[Position]:
         found, strange = rows.positions((await self._account_row(0)).positions, self._listed())
-        if strange:
-            self._log.error("position_of_unknown_market", venue="lighter", markets=strange)
+        self._note_unlisted(strange)
         return found
 
     async def balance(self) -> Balance:

@@ -289,11 +289,12 @@ def position(row: PositionRow, listed: Listed) -> Position | None:
     )
 
 
-def positions(rows: list[PositionRow], listed: Listed) -> tuple[list[Position], list[int]]:
-    """Positions that are not flat, and the markets of those that the catalogue lacks."""
+def positions(rows: list[PositionRow], listed: Listed) -> tuple[list[Position], dict[str, Decimal]]:
+    """Positions that are not flat, and the sizes of those whose market the catalogue lacks, by market id."""
     held = [row for row in rows if row.position]
     found = [each for row in held if (each := position(row, listed)) is not None]
-    return found, [row.market_id for row in held if row.market_id not in listed]
+    strange = [row for row in held if row.market_id not in listed]
+    return found, {str(row.market_id): abs(row.position) * (-1 if row.sign < 0 else 1) for row in strange}
 
 
 def leverage_of(percent: Decimal) -> int:

@@ -95,6 +95,7 @@ class Gateway(VenueGateway[Reads]):
             self._skew,
             lambda: self._listed,
             lambda: self._fees,
+            self._note_unlisted,
             self._symbols,
             self._clock,
             self._log,

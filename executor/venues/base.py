@@ -230,6 +230,10 @@ class OrderGateway(Protocol):
     dead_man: DeadMan | None
     """None = the venue has no such switch, or it refuses it to this account."""
 
+    unlisted: Mapping[str, Decimal]
+    """Positions that the newest `positions` found in contracts which the catalogue lacks: venue symbol -> signed size, venue
+    units. They can be told of, not traded; nobody may call the account flat over them."""
+
     signs_apart: bool
     """Whether `prepare` only begins the signature (see Prepared): the engine begins with this leg."""
 
@@ -280,6 +284,10 @@ class OrderGateway(Protocol):
     def burn_nonce(self, nonce: int) -> asyncio.Future[bool] | None:
         """Invalidate an in-flight request by a no-op with its nonce. The future says whether the venue took the no-op
         (then the request can never execute). None where the venue has no such thing."""
+
+    def recall(self, request: OrderRequest, nonce: int, prepared_wire_ns: int) -> None:
+        """An order out of the journal that is in doubt: if an earlier process signed it, it is from here on looked up, burned
+        and bounded like one of this process."""
 
     def unknown_bound_ns(self, request: OrderRequest) -> int:
         """UTC after which a request whose answer was lost can no longer execute by the venue's own rules."""

@@ -101,6 +101,7 @@ class Gateway(VenueGateway[Reads]):
             self._memory,
             self._skew,
             lambda: self._by_coin,
+            self._note_unlisted,
             self._clock,
             self._log,
         )

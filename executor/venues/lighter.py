@@ -108,6 +108,7 @@ class Gateway(VenueGateway[Reads]):
             self._index,
             self._tx_nonces,
             lambda: self._by_market,
+            self._note_unlisted,
             settings.verify_delay_s,
             self._clock,
             self._log,
@@ -264,6 +265,11 @@ class Gateway(VenueGateway[Reads]):
         taken: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._background.spawn(self._burn(nonce, taken))
         return taken
+
+    def recall(self, request: OrderRequest, nonce: int, prepared_wire_ns: int) -> None:
+        """The wire nonces of an earlier process are known only where they are the journal's own."""
+        if self._tx_nonces.skips:
+            super().recall(request, nonce, prepared_wire_ns)
 
     def unknown_bound_ns(self, request: OrderRequest) -> int:
         """`ExpiredAt` is stamped when signed, a moment after the request was made, by our clock."""

@@ -121,6 +121,7 @@ class FakeGateway:
         self.tops: dict[str, TopOfBook] = {}
         self.rehearsals = 0
         self.closed = False
+        self.unlisted: dict[str, Decimal] = {}
         self._clock = clock
         self._instruments = {instrument.symbol: instrument for instrument in instruments}
         self._sink: EventSink | None = None
@@ -186,6 +187,9 @@ class FakeGateway:
 
     def burn_nonce(self, nonce: int) -> asyncio.Future[bool] | None:
         return None
+
+    def recall(self, request: OrderRequest, nonce: int, prepared_wire_ns: int) -> None:
+        """It remembers everything anyway."""
 
     def unknown_bound_ns(self, request: OrderRequest) -> int:
         return request.expires_wire_ns

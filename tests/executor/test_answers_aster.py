@@ -195,7 +195,7 @@ def test_documented_position_row() -> None:
     (position,), strange = rows.positions(listed, {"BTCUSDT": BTC})
     assert not strange
     assert (position.lots, position.leverage, position.liquidation_px) == (-20_000, 10, Decimal("5930.78"))
-    assert rows.positions(listed, {}) == ([], ["BTCUSDT"])
+    assert rows.positions(listed, {}) == ([], {"BTCUSDT": Decimal(-20)})
     listed[0].positionSide = "SHORT"
     with pytest.raises(Malformed, match="hedge mode"):
         rows.positions(listed, {"BTCUSDT": BTC})

@@ -239,7 +239,7 @@ def test_recorded_clearinghouse_state() -> None:
     (position,), strange = rows.positions(state, {"BTC": BTC})
     assert not strange
     assert (position.lots, position.leverage, position.mark_px) == (450_000, 10, Decimal(83926))
-    assert rows.positions(state, {}) == ([], ["BTC"])
+    assert rows.positions(state, {}) == ([], {"BTC": Decimal("4.5")})
 
 
 def test_a_damaged_answer_never_raises_and_never_overstates() -> None:

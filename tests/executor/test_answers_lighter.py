@@ -110,7 +110,7 @@ def test_limits_and_the_firewall_refuse_without_a_code() -> None:
 
 def test_recorded_account_and_nonce() -> None:
     (account,) = rows.decode(recorded("http_account.json"), rows.AccountAnswer, "account").accounts
-    assert rows.positions(account.positions, LISTED) == ([], [])
+    assert rows.positions(account.positions, LISTED) == ([], {})
     assert rows.leverage_of(account.positions[0].initial_margin_fraction) == 10
     assert rows.balance(account, 5).ts_ns == 5
     assert rows.decode(recorded("http_next_nonce.json"), rows.NonceAnswer, "nextNonce").nonce == 1234567890

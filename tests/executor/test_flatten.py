@@ -413,6 +413,24 @@ async def test_foreign_positions_are_listed_and_closed_only_when_asked(bench: Be
     assert "9" in bench.long.cancels
 
 
+async def test_a_position_in_a_contract_that_nobody_lists_is_a_residual(bench: Bench) -> None:
+    """Neither --all nor anything else here can close it; calling the account flat over it would be a lie."""
+    await bench.rig.open("0.01")
+    bench.long.unlisted = {"OLD-PERP": Decimal("-12.5")}
+    report = await bench.flatten(include_foreign=True)
+    assert not report.flat
+    assert [(left.symbol, left.qty, left.why) for left in report.residual] == [
+        ("OLD-PERP", Decimal("-12.5"), "unlisted contract")
+    ]
+    assert bench.rig.truth(BTC) == 0
+    assert (await bench.flatten(symbol="BTC")).flat, "it is not what was asked for"
+    bench.long.reachable = False
+    report = await bench.flatten()
+    assert [(left.symbol, left.why) for left in report.residual] == [("OLD-PERP", "unlisted contract")]
+    bench.long.reachable, bench.long.unlisted = True, {}
+    assert (await bench.flatten()).flat
+
+
 async def test_a_foreign_position_that_nobody_has_adopted_yet_is_not_touched(bench: Bench) -> None:
     await bench.rig.open("0.01")
     bench.long.position_lots["BTC"] += 7

@@ -39,6 +39,27 @@ async def station(box: SandboxProcess) -> AsyncIterator[Station]:
         await ready.flat()
 
 
+async def test_an_order_that_an_earlier_process_never_sent_is_burned_by_the_next(box: SandboxProcess) -> None:
+    """Journaled, then killed before the wire: without the journal's word the nonce window of a minute would have to pass."""
+    async with Station(VENUE, box) as former:
+        request = await former.request("ETH", Side.BUY, 100.0)
+        nonce = former.gateway.nonces.next()
+        prepared = former.gateway.prepare(request, nonce)
+    async with Station(VENUE, box) as station:
+        assert await station.gateway.lookup(request.instrument, request.client_order_id) == NotFound(definitive=False)
+        burn = station.gateway.burn_nonce(nonce)
+        assert burn is not None
+        assert not await burn, "it does not know which order that was"
+        station.gateway.recall(request, nonce, SystemClock().wire_ns())
+        burn = station.gateway.burn_nonce(nonce)
+        assert burn is not None
+        assert await burn
+        late = await station.gateway.submit(prepared)
+        assert isinstance(late, Rejected)
+        assert late.code is RejectCode.NONCE
+        assert await station.gateway.positions() == []
+
+
 async def test_start_reads_catalogue_fees_and_clock(station: Station) -> None:
     gateway = station.gateway
     assert gateway.instruments()["PEPE"].venue_symbol == "1000PEPEUSDT"

@@ -181,6 +181,14 @@ async def test_flags_of_a_foreign_position(rig: Rig) -> None:
     assert {"FOREIGN", "FROZEN", "DUST"} <= set(view.flags)
 
 
+def test_a_position_in_an_unlisted_contract_is_shown_in_the_venues_own_words(rig: Rig) -> None:
+    rig.gateways[SHORT].unlisted = {"OLDUSDT": D("-3.5")}
+    page = snapshot(rig.engine)
+    shown = position(page, SHORT, "OLDUSDT")
+    assert (shown.qty, shown.venue_qty, shown.flags) == (D(0), D("-3.5"), ("FOREIGN", "UNLISTED"))
+    assert decode_snapshot(encode_snapshot(page)) == page
+
+
 def test_venue_status_tells_ok_blind_and_down(rig: Rig) -> None:
     desk = rig.engine.desks[LONG]
     assert venue_status(rig.engine, LONG) == "ok"

@@ -298,6 +298,49 @@ async def test_fills_that_happened_while_we_were_away_are_booked_once(bench: Ben
     bench.rig.check()
 
 
+@pytest.mark.parametrize("policy", ["ignore", "close"])
+async def test_a_trade_by_hand_beside_a_live_pair_is_foreign_and_the_pair_is_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, policy: str
+) -> None:
+    """Somebody buys on the venue's page what our long leg stands on: theirs, unless the configuration says to close it."""
+    bench = Bench(tmp_path, monkeypatch, execution={"foreign_positions": policy})
+    pair = await bench.rig.open("0.01")
+    bench.long.foreign_fill("BTC", Side.BUY, 5, Decimal(100_000))
+    await bench.turns(30)
+    assert status(pair) is PairStatus.OPEN
+    assert (pair.long.lots, pair.short.lots) == (10, -5)
+    assert bench.events("naked_position") == []
+    sent = [each.prepared.purpose for each in bench.rig.state.orders.values()]
+    if policy == "ignore":
+        assert bench.rig.truth(BTC) == 15
+        assert bench.rig.state.frozen == {BTC: "foreign_position"}
+        assert sent == ["open", "open"]
+        await bench.rig.close(pair)
+        await bench.turns(10)
+        assert status(pair) is PairStatus.CLOSED
+        assert bench.rig.truth(BTC) == 5, "what is not ours stays"
+        assert bench.rig.state.positions[BTC].foreign
+    else:
+        assert bench.rig.truth(BTC) == 10
+        assert sent == ["open", "open", "foreign"]
+        assert bench.rig.state.frozen == {}
+    bench.rig.check()
+
+
+@pytest.mark.parametrize("lots", [4, 10])
+async def test_a_leg_that_the_venue_took_shrinks_the_other_in_the_same_turn(bench: Bench, lots: int) -> None:
+    """Auto-deleveraging and liquidation arrive as fills without an order of ours."""
+    pair = await bench.rig.open("0.01")
+    bench.long.foreign_fill("BTC", Side.SELL, lots, Decimal(95_000))
+    assert len(bench.short.wire) == 2, "on the wire before the event returned"
+    await settle()
+    assert bench.rig.truth((SHORT, "BTC")) == -(10 - lots) // 2
+    await bench.turns(20)
+    assert status(pair) is (PairStatus.CLOSED if lots == 10 else PairStatus.OPEN)
+    assert bench.rig.state.frozen == {}
+    bench.rig.check()
+
+
 # ---- differences ----------------------------------------------------------------------------------------------------
 
 
