@@ -1,33 +1,36 @@
 """Loading one environment: TOML over preset over default, validated whole, with the origin of every value.
 
 `load` either returns a complete frozen tree or raises ConfigError that names file and key and says what to do; nothing
-is half-applied. Values come from, in order: the file, the strategy's preset, the default in core.settings.
+is half-applied. Values come from, in order: the file; the venue's own file (core.venue_files); the strategy's preset; the
+default in core.settings or in the venue's own struct.
 """
 
 from __future__ import annotations
 
-import difflib
 import hashlib
+import itertools
 import re
-import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import msgspec
 
+from core.config_errors import convert, read
 from core.errors import ConfigError
 from core.presets import PRESETS
 from core.roster import SPEC
-from core.settings import Config, Environment, Section
+from core.settings import Config, Environment, SandboxVenueConfig, Section, VenueConfig
 from core.types import Venue
+from core.venue_files import VenueFiles, own_settings
 
-_UNITS = ("_ns", "_us", "_ms", "_s", "_min", "_bps", "_pct", "_usd", "_ratio", "_ticks", "_kib")
-_ERROR_PATH = re.compile(r"^(?P<what>.*?)(?: - at `(?P<where>.*)`)?$", re.DOTALL)
+Place = Callable[[str], str]
+"""A key of the whole -> "FILE: KEY" where it is said."""
 
 
 class Loaded(msgspec.Struct, frozen=True):
-    """A configuration with where it came from. `origin` maps "table.key" to "file", "preset NAME" or "default"."""
+    """A configuration with where it came from. `origin` maps "table.key" to "file", "venue file", "preset NAME" or
+    "default"."""
 
     config: Config
     path: Path
@@ -74,16 +77,19 @@ class Loaded(msgspec.Struct, frozen=True):
 def load(path: str | Path) -> Loaded:
     """Read and validate one environment file. Raises ConfigError."""
     file = Path(path).resolve()
-    raw = _read(file)
+    raw = read(file)
     origin: dict[str, str] = {key: "file" for key, _ in _leaves(raw)}
+    venue_files = VenueFiles(file)
+    environment = _environment(raw)
+    if environment is not None:
+        venue_files.lay_under(raw, environment)
+        origin.update(venue_files.origins())
     _apply_presets(file, raw, origin)
-    try:
-        config = msgspec.convert(raw, Config)
-    except msgspec.ValidationError as error:
-        raise ConfigError(_explain(file, str(error))) from error
+    _check_venues(file, raw)
+    config = _with_own_settings(file, convert(file, raw, Config))
     for key, _ in _leaves(msgspec.to_builtins(config)):
         origin.setdefault(key, "default")
-    _check(file, config)
+    _check(file, config, venue_files.place)
     text = msgspec.json.encode(config, order="deterministic")
     return Loaded(config, file, hashlib.sha256(text).hexdigest()[:12], origin)
 
@@ -93,19 +99,35 @@ def flat(config: Config) -> dict[str, Any]:
     return dict(_leaves(msgspec.to_builtins(config)))
 
 
-def _read(file: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ConfigError(
-            f"{file}: no such configuration file; give --config FILE or use config/sandbox.toml"
-        ) from None
-    except (PermissionError, IsADirectoryError) as error:
-        raise ConfigError(f"{file}: cannot be read ({error.strerror}); check its owner and mode") from error
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{file}: is not UTF-8 text ({error.reason} at byte {error.start})") from error
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{file}: is not valid TOML: {error}") from error
+def _environment(raw: dict[str, Any]) -> Environment | None:
+    """None where the file does not say it right; the conversion tells."""
+    run = raw.get("run")
+    word = run.get("environment") if isinstance(run, dict) else None
+    return next((each for each in Environment if each.value == word), None)
+
+
+def _check_venues(file: Path, raw: dict[str, Any]) -> None:
+    """Each venue's tables by themselves: in the whole, the venue's name would be missing from what is told."""
+    sandbox = raw.get("sandbox")
+    servers = sandbox.get("venues") if isinstance(sandbox, dict) else None
+    kinds: tuple[tuple[str, Any, type[Section]], ...] = (
+        ("venues", raw.get("venues"), VenueConfig),
+        ("sandbox.venues", servers, SandboxVenueConfig),
+    )
+    for prefix, tables, kind in kinds:
+        for name, table in tables.items() if isinstance(tables, dict) else ():
+            if name not in SPEC:
+                raise ConfigError(f"{file}: {prefix}.{name}: no such venue; the roster has {', '.join(SPEC)}")
+            convert(file, table, kind, f"{prefix}.{name}")
+
+
+def _with_own_settings(file: Path, config: Config) -> Config:
+    """Every venue's `extra` checked against its SPEC and completed."""
+    venues = {
+        name: msgspec.structs.replace(venue, extra=own_settings(file, f"venues.{name}.extra", name, venue.extra))
+        for name, venue in config.venues.items()
+    }
+    return msgspec.structs.replace(config, venues=venues)
 
 
 def _apply_presets(file: Path, raw: dict[str, Any], origin: dict[str, str]) -> None:
@@ -126,16 +148,13 @@ def _apply_presets(file: Path, raw: dict[str, Any], origin: dict[str, str]) -> N
                 origin[f"strategies.{name}.{key}"] = f"preset {preset}"
 
 
-def _check(file: Path, config: Config) -> None:
+def _check(file: Path, config: Config, place: Place) -> None:
     """What one field alone cannot say."""
-    for name in config.venues:
-        if name not in SPEC:
-            raise ConfigError(f"{file}: venues.{name}: no such venue; the roster has {', '.join(SPEC)}")
     run = config.run
     if run.environment is not Environment.SANDBOX and run.time_scale != 1.0:
         raise ConfigError(f"{file}: run.time_scale: only the sandbox environment may scale its calendar; set 1.0")
     if run.environment is Environment.SANDBOX:
-        _check_sandbox(file, config)
+        _check_sandbox(file, config, place)
     else:
         for key, value in (
             ("strategies.scalp.min_profit_bps", config.strategies.scalp.min_profit_bps),
@@ -145,23 +164,23 @@ def _check(file: Path, config: Config) -> None:
                 raise ConfigError(f"{file}: {key}: below 0 loses by intent; only the sandbox may; set 0 or more")
     for name in config.strategies.scalp.venues:
         if name not in config.venues or not config.venues[name].enabled:
-            raise ConfigError(f"{file}: strategies.scalp.venues: {name!r} is not an enabled venue of this file")
+            raise ConfigError(f"{file}: strategies.scalp.venues: {name!r} is not an enabled venue of this environment")
     if "scalp" not in config.risk.max_strategy_usd and config.strategies.scalp.enabled:
         raise ConfigError(
             f"{file}: risk.max_strategy_usd: has no bound for the enabled strategy 'scalp'; add scalp = USD"
         )
     for name, venue in config.venues.items():
-        _check_venue(file, name, venue.leverage, config)
+        _check_venue(name, venue.leverage, config, place)
     if config.execution.min_cross_bps > config.execution.max_cross_bps:
         raise ConfigError(f"{file}: execution.min_cross_bps: is above execution.max_cross_bps; lower it")
     if config.execution.unhedged_warn_s > config.execution.unhedged_unwind_s:
         raise ConfigError(f"{file}: execution.unhedged_warn_s: is above execution.unhedged_unwind_s; lower it")
     if config.run.log_level not in ("debug", "info", "warning", "error"):
         raise ConfigError(f"{file}: run.log_level: {config.run.log_level!r} is not debug, info, warning or error")
-    _check_words(file, config)
+    _check_words(config, place)
 
 
-def _check_words(file: Path, config: Config) -> None:
+def _check_words(config: Config, place: Place) -> None:
     words = (
         ("execution.unknown_policy", config.execution.unknown_policy, ("wait_and_page", "unwind_filled_leg")),
         ("execution.foreign_positions", config.execution.foreign_positions, ("ignore", "close")),
@@ -169,82 +188,47 @@ def _check_words(file: Path, config: Config) -> None:
     )
     for key, value, allowed in words:
         if value not in allowed:
-            raise ConfigError(f"{file}: {key}: {value!r} is not one of {', '.join(allowed)}")
+            raise ConfigError(f"{place(key)}: {value!r} is not one of {', '.join(allowed)}")
 
 
-def _check_sandbox(file: Path, config: Config) -> None:
+def _check_sandbox(file: Path, config: Config, place: Place) -> None:
     if config.sandbox is None:
         raise ConfigError(f"{file}: sandbox: the sandbox environment needs a [sandbox] table; see config/sandbox.toml")
     for name, venue in config.venues.items():
         for key, url in (("rest_url", venue.rest_url), ("ws_url", venue.ws_url)):
             if not re.match(r"^(http|ws)://(127\.0\.0\.1|localhost)(:\d+)?(/|$)", url):
                 raise ConfigError(
-                    f"{file}: venues.{name}.{key}: {url!r} leaves this machine; the sandbox environment talks to 127.0.0.1 only"
+                    f"{place(f'venues.{name}.{key}')}: {url!r} leaves this machine; "
+                    "the sandbox environment talks to 127.0.0.1 only"
                 )
         if venue.enabled and name not in config.sandbox.venues:
             raise ConfigError(f"{file}: sandbox.venues.{name}: missing, though venues.{name} is enabled; add its port")
-    for name in config.sandbox.venues:
-        if name not in SPEC:
-            raise ConfigError(f"{file}: sandbox.venues.{name}: no such venue; the roster has {', '.join(SPEC)}")
+    _check_ports(config, place)
 
 
-def _check_venue(file: Path, name: str, leverage: dict[str, int], config: Config) -> None:
+def _check_ports(config: Config, place: Place) -> None:
+    """Two servers of one environment never share a port; 0 takes any free one."""
+    taken: dict[int, str] = {config.exporter.port: "exporter.port"}
+    if config.sandbox is None:
+        return
+    wanted = ((f"sandbox.venues.{name}.port", server.port) for name, server in config.sandbox.venues.items())
+    for key, port in itertools.chain((("sandbox.control_port", config.sandbox.control_port),), wanted):
+        if port and port in taken:
+            raise ConfigError(f"{place(key)}: {port} is taken by {place(taken[port])}; choose another")
+        taken[port] = key
+
+
+def _check_venue(name: str, leverage: dict[str, int], config: Config, place: Place) -> None:
     if "default" not in leverage:
-        raise ConfigError(f"{file}: venues.{name}.leverage: needs a key 'default'")
+        raise ConfigError(f"{place(f'venues.{name}.leverage')}: needs a key 'default'")
     stop = config.strategies.scalp.stop_leg_pct
     for symbol, times in leverage.items():
         bound = 0.8 * (100.0 / times - 1.25)
         if stop > bound:
             raise ConfigError(
-                f"{file}: strategies.scalp.stop_leg_pct: {stop:g} lies beyond liquidation at {times}x "
-                f"(venues.{name}.leverage.{symbol}); at most {bound:.1f}, or lower the leverage"
+                f"{place('strategies.scalp.stop_leg_pct')}: {stop:g} lies beyond liquidation at {times}x "
+                f"({place(f'venues.{name}.leverage.{symbol}')}); at most {bound:.1f}, or lower the leverage"
             )
-
-
-def _explain(file: Path, message: str) -> str:
-    match = _ERROR_PATH.match(message)
-    what = match["what"] if match else message
-    where = (match["where"] or "") if match else ""
-    where = where.removeprefix("$.").removeprefix("$").replace("[...]", "")
-    unknown = re.search(r"unknown field `(.+?)`", what)
-    if unknown:
-        key = f"{where}.{unknown[1]}" if where else unknown[1]
-        return f"{file}: {key}: unknown key{_suggest(where, unknown[1])}"
-    missing = re.search(r"missing required field `(.+?)`", what)
-    if missing:
-        key = f"{where}.{missing[1]}" if where else missing[1]
-        return f"{file}: {key}: missing; it has no default, add it"
-    return f"{file}: {where}: {what[0].lower()}{what[1:]}" if where else f"{file}: {what}"
-
-
-def _suggest(where: str, key: str) -> str:
-    names = _keys_of(where)
-    stem = _stem(key)
-    same = [name for name in names if name != key and _stem(name) == stem]
-    if same:
-        return f"; the unit is part of the name: did you mean {same[0]}?"
-    near = difflib.get_close_matches(key, names, n=1)
-    return f"; did you mean {near[0]}?" if near else f"; known here: {', '.join(names)}" if names else ""
-
-
-def _stem(key: str) -> str:
-    for unit in sorted(_UNITS, key=len, reverse=True):
-        if key.endswith(unit):
-            return key[: -len(unit)]
-    return key
-
-
-def _keys_of(where: str) -> list[str]:
-    kind: Any = Config
-    for part in filter(None, where.split(".")):
-        fields = {f.encode_name: f.type for f in msgspec.structs.fields(kind)} if _is_section(kind) else {}
-        kind = fields.get(part, next((a for a in get_args(kind) if _is_section(a)), None))
-        kind = next((a for a in get_args(kind) if _is_section(a)), kind)
-    return [f.encode_name for f in msgspec.structs.fields(kind)] if _is_section(kind) else []
-
-
-def _is_section(kind: Any) -> bool:
-    return isinstance(kind, type) and issubclass(kind, Section)
 
 
 def _leaves(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:

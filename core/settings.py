@@ -6,7 +6,7 @@ Sizes that can lose money (`[risk]`, leverage, strategy allocations) have no def
 from __future__ import annotations
 
 import enum
-from typing import Annotated
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 from msgspec import Meta
@@ -17,6 +17,9 @@ NonNegative = Annotated[float, Meta(ge=0.0)]
 Count = Annotated[int, Meta(ge=1)]
 Port = Annotated[int, Meta(ge=0, le=65535)]
 Name = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9_-]{0,40}$")]
+
+
+Own = TypeVar("Own", bound=msgspec.Struct)
 
 
 class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -95,6 +98,11 @@ class VenueConfig(Section, frozen=True, kw_only=True):
     verify_retries: Annotated[int, Meta(ge=0, le=20)] = 3  # look-ups of an accepted order that nobody reported
     verify_delay_s: Positive = 0.7  # before each of them
     reserve_ratio: Fraction = 0.3  # of the request budget, kept for cancel and flatten
+    extra: dict[str, Any] = {}  # what only this venue has, checked against its SPEC.extra when loaded
+
+    def own(self, kind: type[Own]) -> Own:
+        """`extra` as the venue's own struct (`SPEC.extra`), its defaults filled in."""
+        return msgspec.convert(self.extra, kind)
 
 
 class ExecutionConfig(Section, frozen=True, kw_only=True):
@@ -201,7 +209,7 @@ class SandboxVenueConfig(Section, frozen=True, kw_only=True):
 class SandboxConfig(Section, frozen=True, kw_only=True):
     seed: int
     control_port: Port
-    venues: dict[str, SandboxVenueConfig]
+    venues: dict[str, SandboxVenueConfig] = {}  # mostly from config/venues/
     symbols: tuple[str, ...] = ("BTC", "ETH", "SOL", "HYPE", "PAXG", "PEPE")
     balance_usd: Positive = 10_000.0
     quotes_per_s: Annotated[float, Meta(gt=0.0, le=10_000.0)] = 200.0  # in total over venues and symbols
@@ -211,13 +219,26 @@ class SandboxConfig(Section, frozen=True, kw_only=True):
     jump_every_s: Positive = 30.0
 
 
+class VenueFile(Section, frozen=True, kw_only=True):
+    """`config/venues/<venue>.toml`: a whole table per environment that the venue takes part in, and its sandbox's side."""
+
+    sandbox: VenueConfig | None = None
+    live: VenueConfig | None = None
+    server: SandboxVenueConfig | None = None
+
+    def of(self, environment: Environment) -> VenueConfig | None:
+        """The table of one environment; None where the venue takes no part in it."""
+        tables = {Environment.SANDBOX: self.sandbox, Environment.LIVE: self.live}
+        return tables[environment]
+
+
 class Config(Section, frozen=True, kw_only=True):
     """One environment, whole."""
 
     run: RunConfig
     books: BooksConfig = BooksConfig()
     feeds: FeedsConfig
-    venues: dict[str, VenueConfig]
+    venues: dict[str, VenueConfig] = {}  # mostly from config/venues/
     execution: ExecutionConfig = ExecutionConfig()
     risk: RiskConfig
     strategies: StrategiesConfig

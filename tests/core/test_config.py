@@ -9,9 +9,11 @@ import pytest
 from core.config import Loaded, flat, load
 from core.errors import ConfigError
 from core.roster import SPEC
+from core.types import Venue
+from tests.configuration import whole_text
 
 ROOT = Path(__file__).resolve().parents[2]
-TEXT = (ROOT / "config" / "sandbox.toml").read_text()
+TEXT = whole_text()
 
 
 def write(tmp_path: Path, text: str) -> Path:
@@ -33,8 +35,17 @@ def load_sandbox() -> Loaded:
 
 @pytest.mark.parametrize("name", ["sandbox", "live"])
 def test_the_shipped_environments_are_valid(name: str) -> None:
-    loaded = load(ROOT / "config" / f"{name}.toml")
-    assert set(loaded.config.venues) == set(SPEC)
+    assert load(ROOT / "config" / f"{name}.toml").config.venues
+
+
+@pytest.mark.parametrize("venue", SPEC)
+def test_every_venue_of_the_roster_takes_part_in_the_sandbox_by_its_own_file(venue: Venue) -> None:
+    loaded = load_sandbox()
+    assert venue in loaded.enabled_venues, f"config/venues/{venue}.toml has no [sandbox]"
+    assert loaded.origin[f"venues.{venue}.rest_url"] == "venue file"
+    assert loaded.origin[f"sandbox.venues.{venue}.port"] == "venue file"
+    port = loaded.config.sandbox and loaded.config.sandbox.venues[venue].port
+    assert f":{port}" in loaded.config.venues[venue].rest_url
 
 
 def test_the_third_venues_own_settings(tmp_path: Path) -> None:
@@ -66,9 +77,9 @@ def test_the_file_beats_the_preset_and_the_preset_beats_nothing_else(tmp_path: P
 
 def test_the_fingerprint_follows_values_not_spelling(tmp_path: Path) -> None:
     same = changed(tmp_path, "# The sandbox environment", "# Another comment")
-    assert load(same).fingerprint == load_sandbox().fingerprint
-    other = changed(tmp_path, "max_order_usd = 2000.0", "max_order_usd = 2001.0")
-    assert load(other).fingerprint != load_sandbox().fingerprint
+    assert load(same).fingerprint == load(write(tmp_path, TEXT)).fingerprint
+    before = load(same).fingerprint
+    assert load(changed(tmp_path, "max_order_usd = 2000.0", "max_order_usd = 2001.0")).fingerprint != before
 
 
 @pytest.mark.parametrize(
@@ -84,7 +95,7 @@ def test_the_fingerprint_follows_values_not_spelling(tmp_path: Path) -> None:
         ('preset = "seed"', 'preset = "brave"', ("strategies.scalp.preset", "brave", "conservative")),
         ("127.0.0.1:18101\"", "api.example.com\"", ("venues.hyperliquid.rest_url", "127.0.0.1 only")),
         ("leverage = { default = 3 }", "leverage = { default = 30 }", ("stop_leg_pct", "beyond liquidation at 30x")),
-        ("leverage = { default = 3 }", "leverage = { BTC = 3 }", ("venues.hyperliquid.leverage", "needs a key 'default'")),
+        ("leverage = { default = 3 }", "leverage = { BTC = 3 }", ("venues.aster.leverage", "needs a key 'default'")),
         ("scalp = 4000.0, ", "", ("risk.max_strategy_usd", "scalp")),
         ("[sandbox.venues.aster]\nport = 18102\norder_delay_ms = 30.0", "", ("sandbox.venues.aster", "missing")),
         ('order_entry = "rest"', 'order_entry = "fix"', ("venues.aster.order_entry", "ws, rest")),
@@ -104,7 +115,7 @@ def test_what_is_wrong_is_named(tmp_path: Path, old: str, new: str, words: tuple
 
 
 def test_only_the_sandbox_may_scale_its_calendar(tmp_path: Path) -> None:
-    live = (ROOT / "config" / "live.toml").read_text().replace("[run]", "[run]\ntime_scale = 2.0")
+    live = whole_text("live").replace("[run]", "[run]\ntime_scale = 2.0")
     with pytest.raises(ConfigError, match=r"run\.time_scale"):
         load(write(tmp_path, live))
     load(changed(tmp_path, "[run]", "[run]\ntime_scale = 2.0"))
@@ -133,7 +144,7 @@ def test_paths_are_relative_to_the_project_not_to_the_shell(tmp_path: Path) -> N
 )
 def test_losing_by_intent_is_for_the_sandbox_only(tmp_path: Path, table: str, key: str) -> None:
     assert load(changed(tmp_path, f"[{table}]\n", f"[{table}]\n{key} = -20.0\n"))
-    live = (ROOT / "config" / "live.toml").read_text()
+    live = whole_text("live")
     assert f"[{table}]\n" in live
     with pytest.raises(ConfigError, match=f"{table}.{key}: below 0"):
         load(write(tmp_path, live.replace(f"[{table}]\n", f"[{table}]\n{key} = -0.1\n")))

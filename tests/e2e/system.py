@@ -53,7 +53,18 @@ def supervised() -> dict[str, str]:
 
 
 PROGRAMS = supervised()
-PORTS = {"control": "18100", "hyperliquid": "18101", "aster": "18102", "lighter": "18103", "exporter": "9108"}
+SHIPPED = load(ROOT / "config" / "sandbox.toml")
+
+
+def shipped_ports() -> dict[str, str]:
+    """Who listens where in the shipped sandbox environment."""
+    sandbox = SHIPPED.config.sandbox
+    assert sandbox is not None
+    venues = {name: str(server.port) for name, server in sandbox.venues.items()}
+    return {"control": str(sandbox.control_port), **venues, "exporter": str(SHIPPED.config.exporter.port)}
+
+
+PORTS = shipped_ports()
 HELD = frozenset({PairStatus.OPEN})
 
 
@@ -207,9 +218,12 @@ class System:
         for room in ROOMS:  # this checkout, whichever one the environment was installed from
             (self.root / room).symlink_to(ROOT / room)
         path = self.root / "config" / "sandbox.toml"
+        for file in (path, *(path.parent / "venues").glob("*.toml")):
+            text = file.read_text()
+            for name, shipped in PORTS.items():
+                text = re.sub(rf"\b{shipped}\b", str(self.ports[name]), text)
+            file.write_text(text)
         text = path.read_text()
-        for name, shipped in PORTS.items():
-            text = text.replace(shipped, str(self.ports[name]))
         text = text.replace('name = "sandbox"', f'name = "{self.name}"')
         for table, keys in changes.items():
             text = set_keys(text, table, keys)

@@ -37,6 +37,7 @@ from executor.venues.base import (
     StreamDown,
     StreamUp,
 )
+from tests.configuration import whole_text
 from tests.executor.local_servers import LogLines
 
 ROOT = Path(__file__).parents[2]
@@ -73,7 +74,7 @@ class SandboxProcess:
 @contextmanager
 def sandbox(directory: Path, tier: str = "premium") -> Iterator[SandboxProcess]:
     """Start in `directory` (config/ and var/ below it), wait until it is ready, end it afterwards. `tier` is Lighter's."""
-    text = (ROOT / "config" / "sandbox.toml").read_text()
+    text = whole_text()
     head, mark, tail = text.partition("[sandbox]")
     tail = re.sub(r"(?m)^(control_port|port)\s*=.*$", r"\1 = 0", tail)
     tail = re.sub(r"(?m)^order_delay_ms\s*=.*$", f"order_delay_ms = {ORDER_DELAY_MS}", tail)

@@ -49,6 +49,7 @@ from executor import process
 from executor.commands import Commands
 from executor.process import Executor, Options
 from executor.venues.base import Equipment, EventSink, StreamUp, TopOfBook
+from tests.configuration import whole_text
 from tests.executor.fake_gateway import FakeGateway
 from tests.executor.rig import LONG, ROOT, SHORT, instrument
 
@@ -98,7 +99,7 @@ class World:
 
 
 def _config(directory: Path, environment: str) -> Loaded:
-    text = (ROOT / "config" / f"{environment}.toml").read_text()
+    text = whole_text(environment)
     (directory / "config").mkdir(parents=True)
     file = directory / "config" / f"{environment}.toml"
     name = f"t{os.getpid()}-{directory.name.lower().replace('_', '')[-8:]}"

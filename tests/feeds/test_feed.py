@@ -23,6 +23,7 @@ from feeds.feed import Feed
 from feeds.meters import SERIES
 from feeds.venues.base import FeedEvent
 from feeds.venues.hyperliquid import Decoder
+from tests.configuration import whole_text
 from tests.feeds.double import Double, Mood, until
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -52,7 +53,7 @@ class Stage:
         self.task = asyncio.create_task(self.feed.run(self.stop))
 
     def _load(self, directory: Path, symbols: str, slots: int) -> Loaded:
-        text = (ROOT / "config" / "sandbox.toml").read_text()
+        text = whole_text()
         text = text.replace("http://127.0.0.1:18101", f"http://127.0.0.1:{self.double.port}")
         text = text.replace("ws://127.0.0.1:18101", f"ws://127.0.0.1:{self.double.port}")
         wanted = text[text.index("symbols = [") :].split("\n")[0]

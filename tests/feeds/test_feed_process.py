@@ -23,6 +23,7 @@ from bookshm.counters import list_counters
 from core.clock import SystemClock
 from core.errors import EXIT_BUSY, EXIT_CONFIG, EXIT_OK
 from core.types import Down, FundingKind, Liquidity, MarkPrice, Quote, QuoteFlag, Stale, Venue
+from tests.configuration import whole_text
 
 ROOT = Path(__file__).resolve().parents[2]
 VENUES = (Venue("hyperliquid"), Venue("aster"), Venue("lighter"))
@@ -52,7 +53,7 @@ class World:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.control_port, *venue_ports = free_ports(1 + len(VENUES))
-        text = (ROOT / "config" / "sandbox.toml").read_text()
+        text = whole_text(venues=VENUES)
         for number, port in enumerate((self.control_port, *venue_ports)):
             text = text.replace(str(18100 + number), str(port))
         self.run_name = f"t{os.getpid()}-{secrets.token_hex(4)}"

@@ -28,6 +28,7 @@ from core.decisions import Action, Decision
 from core.messages import AnyCommand, AnyReport, decode_command, encode
 from core.types import FundingKind, FundingRate, OrderStatus, Side, Venue
 from ops import cli
+from tests.configuration import whole_text
 from tests.strategies.market import AS, HL, account, instrument, pair, venue_account
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -109,9 +110,7 @@ class Desk:
 def lay_out(directory: Path, **replace: str) -> Loaded:
     """A checkout's config/sandbox.toml in `directory`, with a run name, directories and free ports of its own."""
     ports = iter(free_ports(4))
-    text = (ROOT / "config" / "sandbox.toml").read_text()
-    for header in (r"venues\.lighter", r"sandbox\.venues\.lighter"):  # two venues are what these tests count
-        text = re.sub(rf"(?ms)^\[{header}\]\n.*?(?=^\[|\Z)", "", text)
+    text = whole_text(venues=("hyperliquid", "aster"))  # two venues are what these tests count
     for old in ("18101", "18102", "18100", "9108"):
         text = text.replace(old, str(next(ports)))
     own = {"name": f'"t{os.getpid()}-{secrets.token_hex(3)}"', **replace}

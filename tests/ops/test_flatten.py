@@ -26,6 +26,7 @@ from core.types import Venue
 from ops import flatten as flatten_module
 from ops.context import Context
 from ops.flatten import Bounds, Result, flatten, tell
+from tests.configuration import whole_text
 
 FAKE = Path(__file__).parent / "fake_executor.py"
 ROOT = Path(__file__).parent.parent.parent
@@ -37,7 +38,7 @@ class Run:
     """One configuration with its own directories, and the processes that a test starts under it."""
 
     def __init__(self, directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        text = (ROOT / "config" / "sandbox.toml").read_text()
+        text = whole_text()
         text = text.replace('name = "sandbox"', f'name = "t{os.getpid()}"\nshm_dir = "{directory}"', 1)
         for key in ("state_dir", "lock_dir"):
             text = "\n".join(

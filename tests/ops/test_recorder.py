@@ -24,6 +24,7 @@ from core.rotation import read_whole, recorded
 from core.types import Venue
 from ops import cli
 from ops.recorder import SWITCH, Recorder
+from tests.configuration import whole_text
 from tests.feeds.rig import instrument
 from tests.feeds.test_feed_process import until
 
@@ -37,7 +38,7 @@ class Desk:
     def __init__(self, directory: Path, recorder_table: str = "") -> None:
         config = directory / "config" / "run.toml"
         config.parent.mkdir()
-        text = (ROOT / "config" / "sandbox.toml").read_text()
+        text = whole_text()
         text = text.replace('name = "sandbox"', f'name = "rec"\nshm_dir = "{directory}"')
         config.write_text(text + "\n[recorder]\n" + recorder_table)
         self.config = config

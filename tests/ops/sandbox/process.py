@@ -15,6 +15,8 @@ from typing import Any
 from eth_account import Account
 from eth_account.signers.local import LocalAccount
 
+from tests.configuration import whole_text
+
 ROOT = Path(__file__).resolve().parents[3]
 START_S = 30.0
 
@@ -26,7 +28,7 @@ class SandboxProcess:
         self.directory = directory
         self.config = directory / "config" / "sandbox.toml"
         self.config.parent.mkdir(parents=True, exist_ok=True)
-        text = (ROOT / "config" / "sandbox.toml").read_text()
+        text = whole_text()
         head, _, _ = text.partition("[sandbox]")
         head = head.replace('name = "sandbox"', f'name = "t{os.getpid()}-{directory.name.lower()[:20]}"')
         calm = "basis_sd_bps = 0.0\njump_bps = 0.0\n" if quiet else ""
