@@ -23,9 +23,10 @@ import msgspec
 from bookshm.book import BookWriter
 from core.clock import NS_PER_MS, NS_PER_S, Clock
 from core.errors import ConfigError
+from core.funding import Doubt, Guard
 from core.log import Log
 from core.settings import FeedsConfig
-from core.types import FundingKind, FundingRate, Instrument, QuoteFlag
+from core.types import FundingRate, Instrument, QuoteFlag
 from feeds.lag import LagMeter
 from feeds.meters import Meters
 from feeds.venues.base import (
@@ -43,7 +44,6 @@ EXECUTABLE = int(QuoteFlag.EXECUTABLE)
 INDICATIVE = int(QuoteFlag.INDICATIVE)
 REST_SEED = int(QuoteFlag.INDICATIVE | QuoteFlag.REST_SEED)
 DELISTED = int(QuoteFlag.DELISTED)
-FUNDING_SLACK_NS = 60 * NS_PER_S
 NO_SOCKET = -1
 
 Levels = Sequence[tuple[float, float]]
@@ -55,6 +55,7 @@ class _Line:
     __slots__ = (
         "assigned_ns",
         "flags",
+        "funding_doubt",
         "index_px",
         "is_quoted",
         "liquidity_due_ns",
@@ -84,6 +85,7 @@ class _Line:
         self.mark_px = self.index_px = self.open_interest = self.volume_usd = nan
         self.mark_ts_ns = self.mark_mono_ns = 0
         self.liquidity_due_ns = 0
+        self.funding_doubt: Doubt | None = None
 
 
 class Publisher:
@@ -106,6 +108,7 @@ class Publisher:
         self._log = log
         self._call_soon = call_soon
         self._on_whole_intervals = funding_on_whole_intervals
+        self._funding_guard = Guard()
         self._liquidity_usd = settings.liquidity_size_usd
         self._liquidity_every_ns = int(settings.liquidity_refresh_s * NS_PER_S)
         self._max_lag_ns = int(settings.max_lag_ms * NS_PER_MS)
@@ -344,22 +347,28 @@ class Publisher:
         )
 
     def _funding(self, line: _Line, rate: FundingRate, now_ns: int) -> None:
-        """An estimate whose settlement lies further ahead than its own interval has the wrong interval: refused."""
-        interval_ns = rate.interval_s * NS_PER_S
+        """What cannot be a funding rate of its interval is refused (core.funding)."""
         calendar_ns = self._clock.calendar_ns()
-        next_ns = rate.next_funding_ts_ns
-        if not next_ns and self._on_whole_intervals:
+        if not rate.next_funding_ts_ns and self._on_whole_intervals:
+            interval_ns = rate.interval_s * NS_PER_S
             next_ns = (calendar_ns // interval_ns + 1) * interval_ns
             rate = FundingRate(rate.rate, rate.interval_s, next_ns, rate.kind, rate.source)
-        if rate.kind is FundingKind.ESTIMATE and next_ns - calendar_ns > interval_ns + FUNDING_SLACK_NS:
+        doubt = self._funding_guard.doubt(line.symbol, rate, calendar_ns)
+        if doubt is not None:
             self._meters.funding_refused.add()
-            self._log.warning(
-                "funding_refused",
-                symbol=line.symbol,
-                interval_s=rate.interval_s,
-                ahead_s=(next_ns - calendar_ns) // NS_PER_S,
-            )
+            if doubt is not line.funding_doubt:  # told once, not with every frame
+                self._log.warning(
+                    "funding_refused",
+                    symbol=line.symbol,
+                    doubt=doubt.value,
+                    rate=rate.rate,
+                    interval_s=rate.interval_s,
+                    next_funding_ts_ns=rate.next_funding_ts_ns,
+                    source=rate.source,
+                )
+            line.funding_doubt = doubt
             return
+        line.funding_doubt = None
         self._book.publish_funding(line.slot, rate, now_ns)
 
     def _ring_soon(self) -> None:

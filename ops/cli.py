@@ -35,6 +35,7 @@ from ops import (
     control,
     doctor,
     flatten,
+    funding_table,
     market_command,
     market_tables,
     pair_command,
@@ -121,12 +122,17 @@ def parser() -> argparse.ArgumentParser:
     config.add_argument("what", choices=["check", "show"])
     symbols = {
         "markets": ("contracts of every venue: ticks, lots, minimums", market_tables.markets),
+        "funding": ("what every venue pays, and the best pair of each symbol", funding_table.funding),
         "spreads": ("what crossing two venues captures now, after fees", market_tables.spreads),
         "leverage": ("configured, as the venue says, and its maximum", market_tables.leverage),
         "capacity": ("how large a pair the balances allow", market_tables.capacity),
     }
     for name, (text, table) in symbols.items():
         verb(name, text, _of_symbol(table)).add_argument("symbol", nargs="?", help="only this canonical symbol")
+    everything = verb(
+        "funding-all", "the best pair of every symbol", lambda c, a: funding_table.funding_all(c, a.symbols)
+    )
+    everything.add_argument("--symbols", metavar="A,B", help="only these")
     traded = verb("volume", "24 h volume and open interest", lambda c, a: market_tables.volume(c, a.symbol, a.min_usd))
     traded.add_argument("symbol", nargs="?", help="only this canonical symbol")
     traded.add_argument("--min-usd", type=float, default=5e6, help="what a leg should have (default 5e6)")

@@ -134,7 +134,7 @@ def spreads(context: Context, symbol: str | None) -> int:
 
 def ranked_spreads(context: Context, symbol: str | None) -> list[SpreadRow]:
     """Symbol by symbol, the direction that would leave most first."""
-    fees = _fees(context)
+    fees = taker_fees(context)
     found: list[SpreadRow] = []
     for _, group in itertools.groupby(_listings(context, symbol), key=lambda each: each.instrument.symbol):
         sound = [(each, each.seen) for each in group if each.seen is not None and each.seen.is_sound]
@@ -279,7 +279,7 @@ def _accounts(context: Context) -> dict[Venue, VenueAccount]:
     return {v.venue: v for v in page.venues if v.read_mono_ns} if isinstance(page, AccountSnapshot) else {}
 
 
-def _fees(context: Context) -> dict[Venue, float]:
+def taker_fees(context: Context) -> dict[Venue, float]:
     """Taker fees: configured, else as the account says, else the roster's base tier."""
     accounts = _accounts(context)
     fees: dict[Venue, float] = {}
@@ -324,7 +324,7 @@ def _price(listing: views.Listing) -> Decimal | None:
 def _capacity(
     context: Context, long: views.Listing, short: views.Listing, accounts: dict[Venue, VenueAccount]
 ) -> CapacityRow:
-    fees = _fees(context)
+    fees = taker_fees(context)
     px_long, px_short = _price(long) or Decimal(0), _price(short) or Decimal(0)
     usd = {
         each.instrument.venue: _leg_capacity(context, each.instrument, accounts[each.instrument.venue], fees)

@@ -71,6 +71,7 @@ class Listing(msgspec.Struct, frozen=True, kw_only=True):
     seen: Quote | None
     mark: MarkPrice | None
     funding: FundingRate | None  # the estimate
+    settled: FundingRate | None  # the last one
 
     @property
     def state(self) -> str:
@@ -140,13 +141,14 @@ class Books:
 def _listing(reader: BookReader, instrument: Instrument, slot: int) -> Listing:
     verdict, mark = reader.quote(slot), reader.mark(slot)
     seen = verdict if isinstance(verdict, Quote) else reader.peek(slot)
-    funding = reader.funding(slot, FundingKind.ESTIMATE)
+    funding, settled = (reader.funding(slot, kind) for kind in (FundingKind.ESTIMATE, FundingKind.SETTLED))
     return Listing(
         instrument=instrument,
         verdict=verdict,
         seen=seen if isinstance(seen, Quote) else None,
         mark=mark if isinstance(mark, MarkPrice) else None,
         funding=funding[0] if funding else None,
+        settled=settled[0] if settled else None,
     )
 
 

@@ -346,11 +346,14 @@ def test_estimated_and_settled_funding_are_lines_of_their_own(rig: Rig, clock: S
 def test_a_settlement_beyond_its_interval_is_refused(make_rig: MakeRig, clock: SimClock) -> None:
     rig = make_rig(clock, whole_intervals=False)
     market = Market(rig, clock)
-    now_ns = clock.calendar_ns()
-    market.take(rate(0.0001, 4 * 3600, now_ns + 8 * 3600 * NS_PER_S))
+    eight_ns = 8 * 3600 * NS_PER_S
+    next_ns = (clock.calendar_ns() // eight_ns + 1) * eight_ns
+    next_ns += eight_ns if next_ns - clock.calendar_ns() < eight_ns // 2 + NS_PER_S * 61 else 0
+    clock.advance_ns(max(0, next_ns - eight_ns + NS_PER_S - clock.calendar_ns()))
+    market.take(rate(0.0001, 4 * 3600, next_ns))
     assert rig.reader.funding(rig.slot("BTC"), FundingKind.ESTIMATE) is None
     assert rig.count("funding_refused_total") == 1
-    market.take(rate(0.0001, 8 * 3600, now_ns + 8 * 3600 * NS_PER_S))
+    market.take(rate(0.0001, 8 * 3600, next_ns))
     assert rig.reader.funding(rig.slot("BTC"), FundingKind.ESTIMATE) is not None
     market.take(rate(0.0002, 8 * 3600, 0))  # this venue tells its settlements: 0 stays unknown
     entry = rig.reader.funding(rig.slot("BTC"), FundingKind.ESTIMATE)
