@@ -26,6 +26,7 @@ from core.venue_files import VenueFiles, own_settings
 
 Place = Callable[[str], str]
 """A key of the whole -> "FILE: KEY" where it is said."""
+UNKNOWN_POLICIES = ("wait_and_page", "unwind_filled_leg", "hedge_third_venue")
 
 
 class Loaded(msgspec.Struct, frozen=True):
@@ -182,13 +183,19 @@ def _check(file: Path, config: Config, place: Place) -> None:
 
 def _check_words(config: Config, place: Place) -> None:
     words = (
-        ("execution.unknown_policy", config.execution.unknown_policy, ("wait_and_page", "unwind_filled_leg")),
+        ("execution.unknown_policy", config.execution.unknown_policy, UNKNOWN_POLICIES),
         ("execution.foreign_positions", config.execution.foreign_positions, ("ignore", "close")),
         *((f"venues.{n}.order_entry", v.order_entry, ("ws", "rest")) for n, v in config.venues.items()),
     )
     for key, value, allowed in words:
         if value not in allowed:
             raise ConfigError(f"{place(key)}: {value!r} is not one of {', '.join(allowed)}")
+    enabled = sum(venue.enabled for venue in config.venues.values())
+    if config.execution.unknown_policy == UNKNOWN_POLICIES[-1] and enabled < 3:
+        raise ConfigError(
+            f"{place('execution.unknown_policy')}: {config.execution.unknown_policy} needs a third venue, and only {enabled} "
+            "are enabled; enable one more, or choose another policy"
+        )
 
 
 def _check_sandbox(file: Path, config: Config, place: Place) -> None:

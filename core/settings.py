@@ -118,7 +118,7 @@ class ExecutionConfig(Section, frozen=True, kw_only=True):
     thin_first_cover: Annotated[float, Meta(ge=1.0)] = 3.0  # unless the thin side shows this many times the size
     exit_depth_bps: Positive = 100.0  # within which a pair's size must be closable before it is opened
     unknown_grace_s: Positive = 2.0  # beyond an order's expiry bound, before the position difference decides
-    unknown_policy: str = "wait_and_page"
+    unknown_policy: str = "wait_and_page"  # | "unwind_filled_leg" | "hedge_third_venue", once a venue is unreachable
     unreachable_s: Positive = 30.0
     foreign_positions: str = "ignore"  # "ignore" | "close"
     owner_silent_s: Positive = 10.0
@@ -128,6 +128,7 @@ class ExecutionConfig(Section, frozen=True, kw_only=True):
     lock_wait_s: NonNegative = 30.0
     blind_stop_s: Positive = 30.0
     blind_page_s: Positive = 120.0
+    flatten_when_blind: bool = False  # from the page on, close the readable legs of pairs with a blind one
     max_clock_offset_ms: Positive = 1000.0  # beyond it nothing new is signed for that venue (TRAPS T20)
     finished_pairs_kept: Count = 50
 

@@ -36,6 +36,7 @@ from typing import NamedTuple
 from core.clock import NS_PER_S
 from core.errors import RateLimited, VenueError
 from core.types import OrderStatus, Position, TimeInForce, Venue
+from executor.blind import BlindLegs
 from executor.differences import CONFIRM_NS, Differences, Judgement
 from executor.engine import Engine
 from executor.foreign import ForeignPositions
@@ -82,6 +83,7 @@ class _Watch:
         self.differences = Differences()
         self.naked = NakedPositions(engine, venue)
         self.foreign = ForeignPositions(engine, venue)
+        self.blind = BlindLegs(engine, venue)
         self.wake = asyncio.Event()
         self.full_due = True
         self.readings = 0
@@ -350,6 +352,8 @@ class Reconciler:
         if blind_s > execution.blind_page_s and not watch.paged_blind:
             watch.paged_blind = True
             engine.log.error("venue_blind_page", venue=venue, blind_s=round(blind_s, 1), reason=desk.down_reason)
+        if blind_s > execution.blind_page_s:
+            watch.blind.turn()
         if blind_s > execution.blind_stop_s and not watch.warned_blind:
             watch.warned_blind = True
             engine.log.warning("venue_blind", venue=venue, blind_s=round(blind_s, 1), reason=desk.down_reason)

@@ -99,6 +99,8 @@ def test_the_fingerprint_follows_values_not_spelling(tmp_path: Path) -> None:
         ("scalp = 4000.0, ", "", ("risk.max_strategy_usd", "scalp")),
         ("[sandbox.venues.aster]\nport = 18102\norder_delay_ms = 30.0", "", ("sandbox.venues.aster", "missing")),
         ('order_entry = "rest"', 'order_entry = "fix"', ("venues.aster.order_entry", "ws, rest")),
+        ("[risk]\n", '[execution]\nunknown_policy = "hope"\n\n[risk]\n',
+         ("execution.unknown_policy", "wait_and_page, unwind_filled_leg, hedge_third_venue")),
         ("[run]", "[run", ("not valid TOML",)),
         ('environment = "sandbox"', 'environment = "prod"', ("run.environment", "prod")),
         ('name = "sandbox"', 'name = "../evil"', ("run.name",)),
@@ -112,6 +114,17 @@ def test_what_is_wrong_is_named(tmp_path: Path, old: str, new: str, words: tuple
     assert str(path) in text
     for word in words:
         assert word in text, text
+
+
+def test_hedging_on_a_third_venue_needs_one(tmp_path: Path) -> None:
+    policy = '[execution]\nunknown_policy = "hedge_third_venue"\n\n[risk]\n'
+    three = TEXT.replace("[risk]\n", policy)
+    assert load(write(tmp_path, three)).config.execution.unknown_policy == "hedge_third_venue"
+    two = three.replace("[venues.lighter]\n", "[venues.lighter]\nenabled = false\n")
+    with pytest.raises(
+        ConfigError, match=r"execution\.unknown_policy: hedge_third_venue needs a third venue, and only 2"
+    ):
+        load(write(tmp_path, two))
 
 
 def test_only_the_sandbox_may_scale_its_calendar(tmp_path: Path) -> None:
