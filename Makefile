@@ -26,8 +26,8 @@ flatten: installed ## emergency close of everything; asks once (FORCE=1 does not
 setup: ## install into .venv; ends at once when that is done already
 	@PYTHON=$(PYTHON) sh scripts/setup.sh
 
-test: setup ## every test
-	@$(BIN)/python -m pytest
+test: setup ## every test, in two workers (WORKERS=N)
+	@$(BIN)/python -m pytest -n $(or $(WORKERS),2) --dist loadgroup --no-loadscope-reorder
 
 check: setup ## ruff and mypy
 	@$(BIN)/ruff check .
