@@ -344,7 +344,10 @@ class Engine(Registrar):
             case FundingSeen(payment=payment):
                 self.on_funding(payment)
             case PositionSeen(position=position):
-                if position.lots != self.state.lots((position.venue, position.symbol)):
+                ours = self.state.lots((position.venue, position.symbol))
+                if position.lots < ours or (
+                    position.lots > ours and not self.desks[position.venue].gateway.traits.wallet
+                ):
                     self.on_hint(position.venue, f"position of {position.symbol} differs")
             case StreamUp(venue=venue):
                 self.desks[venue].note_stream(True, self.clock.wire_ns())

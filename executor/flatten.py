@@ -110,6 +110,7 @@ class _VenueFlatten:
         self.answered = False
         self._engine = engine
         self._desk = engine.desks[venue]
+        self._is_wallet = self._desk.gateway.traits.wallet
         self._symbol = symbol
         self._include_foreign = include_foreign
         self._sleep = sleep
@@ -166,7 +167,10 @@ class _VenueFlatten:
         left = residual.unlisted(self.venue, self._desk.gateway.unlisted, self._symbol)
         if not self.answered:
             return [residual.by_books(self._engine.state, key) for key in sorted(self._held())] + left
-        return [self._stated(position) for position in self._positions.values() if position.lots] + left
+        shown = [
+            each for each in self._positions.values() if each.lots and (not self._is_wallet or self._our_lots(each))
+        ]
+        return [self._stated(position) for position in shown] + left
 
     # ---- reading ----------------------------------------------------------------------------------------------------
 
@@ -226,6 +230,8 @@ class _VenueFlatten:
 
     def _differs(self, positions: list[Position]) -> bool:
         stated = {position.symbol: position.lots for position in positions}
+        if self._is_wallet:  # more than ours is nobody's business
+            return any(stated.get(key[1], 0) < self._engine.state.lots(key) for key in self.keys)
         return any(self._engine.state.lots(key) != stated.get(key[1], 0) for key in self.keys)
 
     async def _book_fills(self) -> None:
@@ -248,13 +254,14 @@ class _VenueFlatten:
     # ---- orders -----------------------------------------------------------------------------------------------------
 
     def _cancels(self, order: VenueOrder) -> bool:
-        """Ours always. Foreign ones too, unless they stand beside a foreign position that is to stay (its stop, perhaps)."""
+        """Ours always. Foreign ones too, unless they stand beside a foreign position that is to stay (its stop, perhaps), or in
+        a wallet, whose other coins are the owner's."""
         if self._symbol not in (None, order.symbol):
             return False
         if self._include_foreign or self._engine.is_ours(self.venue, order.client_order_id):
             return True
         known = self._engine.state.positions.get((self.venue, order.symbol))
-        return known is None or not known.foreign
+        return not self._is_wallet and (known is None or not known.foreign)
 
     async def _cancel(self) -> None:
         requests = []
@@ -273,8 +280,9 @@ class _VenueFlatten:
     # ---- positions --------------------------------------------------------------------------------------------------
 
     def _our_lots(self, position: Position) -> int:
-        """Signed lots of the position that flatten may close. What an order without a known end may have added is ours."""
-        if self._include_foreign:
+        """Signed lots of the position that flatten may close. What an order without a known end may have added is ours; of a
+        wallet never more than our ledger holds."""
+        if self._include_foreign and not self._is_wallet:
             return position.lots
         state, key = self._engine.state, (self.venue, position.symbol)
         known = state.positions.get(key)

@@ -15,6 +15,7 @@ What follows from a reading:
   positions        the venue has the last word once executor.differences believes the difference: smaller than ours (closed
                    by liquidation, ADL, by hand) is adopted and the pair's other leg shrinks; larger, or the other way
                    round, is FOREIGN: adopted as such, frozen, alarmed, and closed only where the configuration says so
+  wallets          of a spot venue may hold more than we bought (executor.wallets): never foreign; less is a difference
   fills not told   by a private stream that is said to be up: it is called silent after a bound (executor.desk)
   balance          stored with the time its request was sent; blind legs are counted from there (RULES 5)
 
@@ -48,6 +49,7 @@ from executor.resolver import Resolved, Resolver
 from executor.resting import RestingOrders
 from executor.state import Key
 from executor.venues.base import VenueOrder
+from executor.wallets import Wallet
 
 FULL_EVERY = 6
 OVERLAP_NS = 60 * NS_PER_S
@@ -84,6 +86,7 @@ class _Watch:
         self.naked = NakedPositions(engine, venue)
         self.foreign = ForeignPositions(engine, venue)
         self.blind = BlindLegs(engine, venue)
+        self.wallet = Wallet() if engine.desks[venue].gateway.traits.wallet else None
         self.wake = asyncio.Event()
         self.full_due = True
         self.readings = 0
@@ -282,6 +285,8 @@ class Reconciler:
         for key in sorted(set(stated) | held | doubtful | frozen):
             venue_lots, ours = stated.get(key, 0), state.lots(key)
             after = watch.resolver.judged_after_wire_ns(key)
+            if watch.wallet is not None:
+                venue_lots = watch.wallet.lots(key, venue_lots, ours, in_doubt=after is not None)
             quiet = (
                 before.lots.get(key, 0) == ours
                 and not self._in_flight(key)
@@ -298,6 +303,8 @@ class Reconciler:
             else:
                 self._release(key, venue_lots)
                 agreed.add(key)
+                if watch.wallet is not None:
+                    watch.wallet.note_agreed(key, stated.get(key, 0), ours)
         watch.naked.judge(positions, before.mono_ns, agreed)
         watch.foreign.judge(agreed)
 

@@ -43,6 +43,7 @@ UNKNOWN_OUTCOME = "unknown_outcome"
 """The reason of a freeze that thaws by itself once no order of the instrument is UNKNOWN any more."""
 
 FOREIGN_POSITION = "foreign_position"
+STRANGERS_KEPT = 1000
 
 
 class Registrar:
@@ -82,6 +83,7 @@ class Registrar:
         self.flattening: set[Key] = set()  # keys that executor.flatten works on: pairs keep their hands off
         self.sessions: Collection[Listener] = ()  # connected clients; main hands in the intake's own set
         self._pair_count = 0
+        self._strangers: dict[str, None] = {}  # trade ids in wallets that are not ours, oldest first
         self._account_tags = {venue: tag16(desk.gateway.account_id) for venue, desk in desks.items()}
         self._moved: asyncio.Future[None] | None = None  # completed at the next order move, for `settled`
         self.on_pair: Callable[[PairBook, str], None]
@@ -141,6 +143,9 @@ class Registrar:
             self.meter.duplicate_fill(fill.venue)
             return False
         key = (fill.venue, fill.symbol)
+        if self.desks[fill.venue].gateway.traits.wallet and (fill.client_order_id or "") not in self.state.orders:
+            self._owner_traded(fill)
+            return False
         self.know(key)
         order = self.state.orders.get(fill.client_order_id) if fill.client_order_id else None
         believed = order.filled_lots if order else 0
@@ -188,6 +193,20 @@ class Registrar:
         if lots * fill.side.sign > 0 and beyond * fill.side.sign > 0:
             self.adopt(key, lots, foreign=True, why="fill without an order of ours")
         self._touch_pairs(key, "foreign fill")
+
+    def _owner_traded(self, fill: Fill) -> None:
+        """A trade in a wallet that no order of ours made: the owner's coins, not our ledger's. Should it have taken ours too, the
+        balance shows it: read it soon."""
+        if fill.trade_id in self._strangers:
+            return
+        self._strangers[fill.trade_id] = None
+        if len(self._strangers) > STRANGERS_KEPT:
+            del self._strangers[next(iter(self._strangers))]
+        self.meter.fill(fill.venue, True)
+        self.log.warning(
+            "wallet_traded_by_owner", venue=fill.venue, symbol=fill.symbol, side=fill.side.value, lots=fill.lots
+        )
+        self.on_hint(fill.venue, "a trade in the wallet that is not ours")
 
     def _touch_pairs(self, key: Key, why: str) -> None:
         for pair in self.state.live_pairs():

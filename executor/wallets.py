@@ -1,0 +1,35 @@
+"""How much of a wallet's balance counts as our position, where a venue has balances and no positions (spot). Pure bookkeeping.
+
+A wallet may hold more than we ever bought: the owner's coins, a deposit, dust. None of that is ours, none of it is foreign
+either: it is simply not looked at. What our ledger says we hold must be there, though; less is a difference like any other.
+
+    no order in doubt   ours, as far as the balance covers it
+    an order in doubt   the balance less what lay beside our own when venue and journal last agreed: that difference is what
+                        the order may have bought or sold. Without such a memory (a restart) nothing is derived from the
+                        balance; look-ups and fills decide alone
+
+Refused: adopting the whole balance (flatten would sell what is not ours), and a durable memory of what lies beside it (it
+changes without telling; an old one is worse than none).
+"""
+
+from __future__ import annotations
+
+from executor.state import Key
+
+
+class Wallet:
+    """One venue; bounded by its instruments."""
+
+    def __init__(self) -> None:
+        self._beside: dict[Key, int] = {}
+
+    def lots(self, key: Key, stated: int, ours: int, *, in_doubt: bool) -> int:
+        """What to compare our position of `ours` lots with, given a balance of `stated` lots."""
+        if not in_doubt:
+            return min(stated, max(0, ours))
+        beside = self._beside.get(key)
+        return ours if beside is None else stated - beside
+
+    def note_agreed(self, key: Key, stated: int, ours: int) -> None:
+        """Venue and journal agree, and nothing of ours is in flight or in doubt."""
+        self._beside[key] = stated - ours
