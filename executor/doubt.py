@@ -15,6 +15,9 @@ silent about its end. Nothing here resends. The evidence, strongest first:
 before expiry proves nothing; docs/venues/aster.md 10: ask again once the nonce window is over). After the bound it proves
 nothing alone either, since venues forget orders sooner than fills: hence fills and position.
 
+Where our ids do not travel (quotes that are accepted by their own id), look-ups go by the id that the venue gave, if its
+answer arrived; without it a fill is matched to the one order that it fits (`claimant`), and the position decides as ever.
+
 A position difference counts only from a reading that began after bound plus grace, while no other order of ours on that
 instrument was in flight, and seen twice; `excess_lots` is handed in only then. Refused: deciding by silence ("no fill came,
 so it did not fill"), which is how a second leg is sent on top of a filled one.
@@ -22,12 +25,18 @@ so it did not fill"), which is how a second leg is sent on top of a filled one.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import msgspec
 
-from core.types import OrderStatus, TimeInForce
+from core.clock import NS_PER_S
+from core.types import Fill, OrderStatus, TimeInForce
 from executor.orders import Verdict
 from executor.state import OrderState
 from executor.venues.base import NotFound, VenueOrder
+
+CLOCKS_APART_NS = 2 * NS_PER_S
+"""A venue's clock may say that a fill was this much earlier than our order was prepared."""
 
 
 class Evidence(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,6 +75,26 @@ def judge(order: OrderState, evidence: Evidence, now_wire_ns: int, bound_wire_ns
     filled = order.filled_lots + extra
     source = "position" if extra else "bound"
     return _ruling(order, _ended(order, filled), filled, source, "past its expiry bound; the position decided")
+
+
+def claimant(orders: Iterable[OrderState], fill: Fill, *, partial_fills: bool) -> OrderState | None:
+    """Whose a fill is at a venue on whose wire our ids do not travel, when its own order id is of no order that we know: the one
+    order there that was on its way, on that side, large enough (and, where nothing fills in parts, of exactly that size),
+    and not known by another id. None when no order or more than one could be it: then it is foreign, which alarms."""
+    fitting = [
+        order
+        for order in orders
+        if order.key == (fill.venue, fill.symbol)
+        and not order.status.is_final
+        and order.prepared.side is fill.side
+        and fill.lots <= order.prepared.lots - order.fill_lots
+        and (partial_fills or fill.lots == order.prepared.lots)
+        and fill.ts_ns >= order.prepared.wire_ns - CLOCKS_APART_NS
+        and order.venue_order_id in ("", fill.venue_order_id)
+    ]
+    named = [order for order in fitting if order.venue_order_id and order.venue_order_id == fill.venue_order_id]
+    found = named or fitting
+    return found[0] if len(found) == 1 else None
 
 
 def _stated(order: OrderState, found: VenueOrder | NotFound | None) -> Ruling | None:

@@ -11,6 +11,8 @@ import asyncio
 from collections.abc import Callable, Collection, Mapping
 from decimal import Decimal
 
+import msgspec
+
 from core.clock import Clock
 from core.config import Loaded
 from core.errors import invariant
@@ -19,6 +21,7 @@ from core.latch import HaltLatch
 from core.log import Log
 from core.messages import AnyReport, encode
 from core.types import Fill, Instrument, OrderStatus, TradingState, Venue
+from executor import doubt
 from executor.desk import Desk
 from executor.orders import Verdict, may_move
 from executor.peers import Books, Listener, Meter, Writer
@@ -142,8 +145,12 @@ class Registrar:
         if self.state.has_trade(fill.venue, fill.trade_id):
             self.meter.duplicate_fill(fill.venue)
             return False
-        key = (fill.venue, fill.symbol)
-        if self.desks[fill.venue].gateway.traits.wallet and (fill.client_order_id or "") not in self.state.orders:
+        key, traits = (fill.venue, fill.symbol), self.desks[fill.venue].gateway.traits
+        if not traits.client_ids and fill.client_order_id is None:
+            claimant = doubt.claimant(self.state.open_orders(), fill, partial_fills=traits.partial_fills)
+            if claimant is not None:
+                fill = msgspec.structs.replace(fill, client_order_id=claimant.client_order_id)
+        if traits.wallet and (fill.client_order_id or "") not in self.state.orders:
             self._owner_traded(fill)
             return False
         self.know(key)

@@ -6,8 +6,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from core.types import OrderStatus, Side, TimeInForce, Venue
-from executor.doubt import Evidence, Ruling, judge
+from core.types import Fill, LiquiditySide, OrderStatus, Side, TimeInForce, Venue
+from executor.doubt import Evidence, Ruling, claimant, judge
 from executor.records import OrderPrepared
 from executor.state import OrderState
 from executor.venues.base import NotFound, VenueOrder
@@ -126,6 +126,43 @@ def test_a_difference_that_is_not_this_orders_is_left_to_others() -> None:
 
 def test_a_failing_lookup_does_not_block_the_position() -> None:
     assert rule(order(), fills_read_wire_ns=AFTER, excess_lots=10) == (S.FILLED, 10, "position")
+
+
+def fill(lots: int = 10, side: Side = Side.BUY, venue_order_id: str = "", ts_ns: int = 1, symbol: str = "BTC") -> Fill:
+    return Fill(
+        venue=Venue("alpha"),
+        symbol=symbol,
+        side=side,
+        lots=lots,
+        px=Decimal(100),
+        fee_usd=Decimal(0),
+        trade_id="t1",
+        venue_order_id=venue_order_id,
+        client_order_id=None,
+        liquidity=LiquiditySide.TAKER,
+        ts_ns=ts_ns,
+    )
+
+
+def test_a_fill_without_a_name_belongs_to_the_one_order_it_fits() -> None:
+    waiting = order()
+    assert claimant([waiting], fill(), partial_fills=False) is waiting
+    assert claimant([waiting], fill(4), partial_fills=True) is waiting
+    assert claimant([waiting], fill(4), partial_fills=False) is None
+    assert claimant([waiting], fill(11), partial_fills=True) is None
+    assert claimant([order(fill_lots=7)], fill(4), partial_fills=True) is None
+    assert claimant([waiting], fill(side=Side.SELL), partial_fills=False) is None
+    assert claimant([waiting], fill(symbol="ETH"), partial_fills=False) is None
+    assert claimant([waiting, order()], fill(), partial_fills=False) is None, "two could be it: nobody guesses"
+    assert claimant([order(status=S.FILLED)], fill(), partial_fills=False) is None
+    assert claimant([waiting], fill(ts_ns=1 - 3 * 10**9), partial_fills=False) is None, "older than the order"
+
+
+def test_a_fill_with_the_venues_id_goes_by_that() -> None:
+    known, other = order(venue_order_id="q7"), order(venue_order_id="q8")
+    assert claimant([known, other], fill(venue_order_id="q7"), partial_fills=False) is known
+    assert claimant([other], fill(venue_order_id="q7"), partial_fills=False) is None
+    assert claimant([known, order()], fill(venue_order_id="q7"), partial_fills=False) is known
 
 
 def test_a_ruling_names_the_evidence() -> None:

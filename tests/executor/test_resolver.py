@@ -4,6 +4,7 @@ the first no-op failed."""
 from __future__ import annotations
 
 import asyncio
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -14,10 +15,11 @@ from core.messages import PairStatus
 from core.types import Instrument, OrderStatus, Side, TimeInForce
 from executor.orders import Draft
 from executor.resolver import ASKED_ENOUGH_NS, BURN_AGAIN_NS, BURNS_MAX, RATE_PAUSE_MAX_S, UNANSWERED_NS
+from executor.venues.base import Traits
 from tests.executor.fake_gateway import Answer, Plan, Told
 from tests.executor.rig import SHORT, settle
 from tests.executor.stubborn import rate_limited
-from tests.executor.test_reconcile import LOST, LOST_UNFILLED, NOT_YET, Bench, status
+from tests.executor.test_reconcile import BTC, LOST, LOST_UNFILLED, NOT_YET, Bench, status
 
 
 @pytest.fixture
@@ -144,6 +146,46 @@ async def test_a_slow_no_op_keeps_nobody_waiting(bench: Bench) -> None:
     await bench.turns(1, 100.0, SHORT)
     assert status(first) is OrderStatus.EXPIRED
     await settle()
+
+
+QUOTES = Traits(client_ids=False, quotes_first=True, partial_fills=False, post_only=False)
+
+
+async def test_a_venue_without_our_ids_is_resolved_by_the_one_fill_that_fits(bench: Bench) -> None:
+    """The acceptance of a quote was lost, and with it the venue's own id: its fill has a name that we never heard."""
+    bench.long.traits = QUOTES
+    bench.long.plans.append(LOST_UNFILLED)
+    bench.long.lookups.extend([NOT_YET] * 1000)
+    pair = await bench.rig.open("0.01")
+    await bench.turns(2, 100.0)
+    bench.long.foreign_fill("BTC", Side.BUY, 10, Decimal(100_000))
+    await settle()
+    assert status(pair) is PairStatus.OPEN
+    assert bench.events("foreign_fill") == []
+    assert len(bench.short.wire) == 1, "nothing was shrunk"
+    await bench.turns(30)
+    bench.rig.check()
+
+
+async def test_a_fill_that_fits_no_order_there_is_foreign_as_ever(bench: Bench) -> None:
+    bench.long.traits = QUOTES
+    pair = await bench.rig.open("0.01")
+    bench.long.foreign_fill("BTC", Side.SELL, 4, Decimal(100_000))
+    await settle()
+    assert len(bench.events("foreign_fill")) == 1
+    assert (pair.long.lots, pair.short.lots) == (6, -3)
+
+
+@pytest.mark.parametrize("filled", [0, 10])
+async def test_a_venue_without_our_ids_has_its_position_as_the_last_word(bench: Bench, filled: int) -> None:
+    bench.long.traits = QUOTES
+    bench.long.plans.append(Plan(answer=Answer.LOST, told=Told.NEVER, fill_lots=filled))
+    bench.long.lookups.extend([NOT_YET] * 1000)
+    bench.long.silent_fills = True
+    await bench.rig.open("0.01")
+    await bench.until_resolved()
+    assert [source for _, source, _ in bench.resolved] == ["position" if filled else "bound"]
+    assert bench.rig.state.lots(BTC) == filled
 
 
 async def test_readings_that_fail_are_told_once_a_minute(bench: Bench) -> None:
