@@ -23,6 +23,7 @@ from core.roster import SPEC
 from core.settings import Config, Environment, SandboxVenueConfig, Section, VenueConfig
 from core.types import Venue
 from core.venue_files import VenueFiles, own_settings
+from core.venue_spec import VenueKind
 
 Place = Callable[[str], str]
 """A key of the whole -> "FILE: KEY" where it is said."""
@@ -166,6 +167,8 @@ def _check(file: Path, config: Config, place: Place) -> None:
     for name in config.strategies.scalp.venues:
         if name not in config.venues or not config.venues[name].enabled:
             raise ConfigError(f"{file}: strategies.scalp.venues: {name!r} is not an enabled venue of this environment")
+        if SPEC[Venue(name)].kind is not VenueKind.PERP:
+            raise ConfigError(f"{file}: strategies.scalp.venues: {name!r} is no perp venue; scalp trades perps only")
     if "scalp" not in config.risk.max_strategy_usd and config.strategies.scalp.enabled:
         raise ConfigError(
             f"{file}: risk.max_strategy_usd: has no bound for the enabled strategy 'scalp'; add scalp = USD"

@@ -163,7 +163,7 @@ class ScalpConfig(Section, frozen=True, kw_only=True):
     enabled: bool
     mode: Mode
     preset: str = "default"
-    venues: tuple[str, ...] = ()  # empty = all enabled
+    venues: tuple[str, ...] = ()  # empty = all enabled perp venues
     spread_entry_bps: Positive
     slippage_buffer_bps: NonNegative
     min_profit_bps: Annotated[float, Meta(ge=-100.0)]  # below 0 = trade at a loss, to study; the sandbox only

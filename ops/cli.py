@@ -34,6 +34,7 @@ from core.types import TradingState, Venue
 from ops import (
     control,
     doctor,
+    env_example,
     flatten,
     funding_table,
     market_command,
@@ -118,8 +119,8 @@ def parser() -> argparse.ArgumentParser:
     resume.add_argument("reason", nargs="?", default="operator")
     reduce_only = verb("reduce-only", "exits run, nothing increases exposure", _state(TradingState.REDUCING))
     reduce_only.add_argument("reason", nargs="?", default="operator")
-    config = verb("config", "check or show the configuration", _config)
-    config.add_argument("what", choices=["check", "show"])
+    config = verb("config", "check or show the configuration; or print .env.example", _config)
+    config.add_argument("what", choices=["check", "show", "example"])
     symbols = {
         "markets": ("contracts of every venue: ticks, lots, minimums", market_tables.markets),
         "funding": ("what every venue pays, and the best pair of each symbol", funding_table.funding),
@@ -155,6 +156,7 @@ def parser() -> argparse.ArgumentParser:
     up = verb("up", "start supervisord and every program, wait until ready (make run)", _up)
     up.add_argument("--market", metavar="PATH", help="play recorded quotes in the sandbox, then print what came of it")
     up.add_argument("--speed", type=float, default=1.0, help="times the recorded pace, with --market (default 1)")
+    verb("prepare", "directories, throw-away keys, supervisord's list of feeds", lambda c, a: supervision.prepare(c))
     verb("down", "stop every program and supervisord (make stop)", lambda c, a: supervision.down(c))
     return top
 
@@ -246,6 +248,9 @@ def _trial(asks: bool) -> Callable[[Context, argparse.Namespace], int]:
 
 def _config(context: Context, args: argparse.Namespace) -> int:
     loaded = context.loaded
+    if args.what == "example":
+        sys.stdout.write(env_example.example())
+        return EXIT_OK
     if args.what == "check":
         if context.as_json:
             context.answer({"ok": True, "path": str(loaded.path), "fingerprint": loaded.fingerprint})

@@ -101,7 +101,7 @@ def _secrets(loaded: Loaded) -> Iterator[Finding]:
         (venue, credential.name)
         for venue in loaded.enabled_venues
         for credential in SPEC[venue].credentials
-        if not names & {credential.name, *credential.aliases}
+        if not credential.optional and not names & {credential.name, *credential.aliases}
     ]
     for venue, name in missing:
         yield Finding(f"secrets {venue}", "fail", f"{path}: {name} is missing or empty", f"add {name}=value")

@@ -25,7 +25,7 @@ from bookshm.run import RunDir
 from core.clock import NS_PER_S
 from core.errors import EXIT_CONFIG, EXIT_OK, EXIT_UNAVAILABLE, BusyError, ConfigError
 from core.settings import Environment
-from ops import doctor, screens, views
+from ops import doctor, feed_stanzas, screens, views
 from ops.context import Context, escape
 from ops.sandbox import keys
 
@@ -65,12 +65,14 @@ def up(context: Context) -> int:
     log_dir = log_directory(context, root)
     if was_up:
         context.say("supervisord is up already; starting what is not running")
+        if _prepare(context, root):
+            context.say("the enabled venues have changed: feeds restart")
+            control(root, "update", feed_stanzas.GROUP)
         control(root, "start", "all")
     else:
         _wait_for_former(context)
         doctor.require_fit(context.loaded)
-        _make_directories(context, log_dir)
-        _start(root, context.loaded.config.run.environment)
+        _start(context, root)
     context.say("waiting until feeds are live and the executor has recovered ...")
     missing, broken = wait_ready(context, root)
     if broken:
@@ -96,6 +98,16 @@ def down(context: Context) -> int:
         text = f"supervisord has not ended after {STOP_S:.0f} s; see {log_directory(context, root)}/supervisord.log"
         return _failed(context, EXIT_UNAVAILABLE, text)
     return _done(context, "stopped; hedged positions stay open at the venues (make flatten closes them)")
+
+
+def prepare(context: Context) -> int:
+    """What a bare supervisord needs before it starts: directories, throw-away keys, the feeds' stanzas."""
+    root = project_root(context)
+    _prepare(context, root)
+    environment = context.loaded.config.run.environment
+    return _done(
+        context, f"prepared; TANDEM_ENV={environment.value} supervisord -c {root}/supervisord.conf may start now"
+    )
 
 
 def project_root(context: Context) -> Path:
@@ -227,23 +239,28 @@ def _wait_for_former(context: Context) -> None:
         time.sleep(POLL_S)
 
 
-def _make_directories(context: Context, log_dir: Path) -> None:
-    """Logs, state, and in the sandbox the throw-away identities; an existing secrets file is never overwritten."""
+def _prepare(context: Context, root: Path) -> bool:
+    """Logs, state, in the sandbox the throw-away identities (an existing secrets file is never overwritten), and the feeds
+    that supervisord runs; whether those have changed."""
     loaded = context.loaded
+    environment = loaded.config.run.environment
     try:
-        log_dir.mkdir(parents=True, exist_ok=True, mode=0o750)
+        log_directory(context, root).mkdir(parents=True, exist_ok=True, mode=0o750)
         loaded.state_dir.mkdir(parents=True, exist_ok=True, mode=0o750)
-        if loaded.config.run.environment is Environment.SANDBOX:
+        if environment is Environment.SANDBOX:
             keys.ensure(loaded.state_dir, loaded.secrets_file, tuple(loaded.config.venues), random.SystemRandom())
+        return feed_stanzas.write(root, environment, loaded.enabled_venues)
     except OSError as error:
         raise ConfigError(
             f"{error.filename}: {error.strerror}; check its owner and mode, and those above it"
         ) from error
 
 
-def _start(root: Path, environment: Environment) -> None:
+def _start(context: Context, root: Path) -> None:
+    """Prepare, and start supervisord. Raises ConfigError with its own last word."""
+    _prepare(context, root)
     command = [sys.executable, "-m", "supervisor.supervisord", "-c", str(root / "supervisord.conf")]
-    allowed = {**PASSED_ON, "TANDEM_ENV": environment.value}
+    allowed = {**PASSED_ON, "TANDEM_ENV": context.loaded.config.run.environment.value}
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=STOP_S, env=allowed, cwd=root)
     if done.returncode:
         said = (done.stderr or done.stdout).strip().splitlines()

@@ -96,5 +96,9 @@ pip_install --no-deps --no-build-isolation -e . || {
     tail -n 5 $log >&2
     fail 69 "Tandem itself could not be installed into $venv; all of it: $log"
 }
+$venv/bin/tandem prepare >>$log 2>&1 || {
+    tail -n 5 $log >&2
+    fail 78 "the sandbox environment could not be prepared; all of it: $log"
+}
 wanted >$stamp
 say "done"

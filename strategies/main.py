@@ -21,6 +21,7 @@ from core.numeric import BPS
 from core.roster import SPEC
 from core.settings import Mode
 from core.types import Venue
+from core.venue_spec import VenueKind
 from strategies.runtime import StrategyAgent
 from strategies.scalp import Scalp, VenueTerms
 from strategies.snapshot import MarketReader, MarketView
@@ -52,9 +53,11 @@ def build_scalp(loaded: Loaded, run: RunDir, log: Log) -> SyncAgent:
     if not scalp.enabled:
         raise ConfigError(f"{loaded.path}: strategies.scalp.enabled: is false; enable it or remove the program")
     clock = run.calendar_clock()
-    names = [Venue(name) for name in scalp.venues] or list(loaded.enabled_venues)
+    names = [Venue(name) for name in scalp.venues] or [
+        name for name in loaded.enabled_venues if SPEC[name].kind is VenueKind.PERP
+    ]
     if len(names) < 2:
-        raise ConfigError(f"{loaded.path}: strategies.scalp.venues: a pair needs two venues, {len(names)} enabled")
+        raise ConfigError(f"{loaded.path}: strategies.scalp.venues: a pair needs two perp venues, {len(names)} enabled")
     readers: dict[Venue, MarketReader] = {
         name: BookReader(
             run,

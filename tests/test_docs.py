@@ -9,6 +9,7 @@ import pytest
 
 from core.roster import VENUES
 from ops.cli import parser
+from ops.env_example import example
 
 ROOT = Path(__file__).resolve().parent.parent
 ROOMS = (
@@ -54,6 +55,11 @@ def test_every_make_target_of_the_readme_exists() -> None:
     targets = set(re.findall(r"(?m)^([a-z]+):", (ROOT / "Makefile").read_text()))
     named = set(re.findall(r"(?m)(?:^ {4}|`)make ([a-z]+)", (ROOT / "README.md").read_text()))
     assert named <= targets, named - targets
+
+
+def test_the_example_secrets_follow_from_the_roster() -> None:
+    shipped = (ROOT / ".env.example").read_text()
+    assert shipped == example(), "write it anew: .venv/bin/tandem config example > .env.example"
 
 
 def test_the_example_names_every_credential_and_no_value() -> None:

@@ -31,15 +31,20 @@ from core.messages import PairStatus
 from core.types import TradingState
 from ops import supervision
 from ops.context import Context
+from ops.feed_stanzas import stanzas
 
 ROOT = Path(__file__).resolve().parents[2]
 ROOMS = ("core", "bookshm", "risk", "feeds", "strategies", "executor", "ops")
+
+
+SHIPPED = load(ROOT / "config" / "sandbox.toml")
 
 
 def supervised() -> dict[str, str]:
     """Program -> what supervisorctl calls it, in the order in which they start: what the shipped files say."""
     read = configparser.RawConfigParser(strict=True)
     read.read([ROOT / "supervisord.conf", *(ROOT / "config" / "supervisor.d" / "sandbox").glob("*.conf")])
+    read.read_string(stanzas(SHIPPED.config.run.environment, SHIPPED.enabled_venues))
     grouped = {
         program: f"{section.partition(':')[2]}:{program}"
         for section in read.sections()
@@ -52,10 +57,6 @@ def supervised() -> dict[str, str]:
     return {name: grouped.get(name, name) for name in names}
 
 
-PROGRAMS = supervised()
-SHIPPED = load(ROOT / "config" / "sandbox.toml")
-
-
 def shipped_ports() -> dict[str, str]:
     """Who listens where in the shipped sandbox environment."""
     sandbox = SHIPPED.config.sandbox
@@ -64,6 +65,7 @@ def shipped_ports() -> dict[str, str]:
     return {"control": str(sandbox.control_port), **venues, "exporter": str(SHIPPED.config.exporter.port)}
 
 
+PROGRAMS = supervised()
 PORTS = shipped_ports()
 HELD = frozenset({PairStatus.OPEN})
 
@@ -72,13 +74,14 @@ class System:
     """Use as a context manager. Every wait has a bound and says what it was waiting for.
 
     `changes` maps a table of config/sandbox.toml to keys and TOML values: {"strategies.scalp": {"cooldown_s": "1.0"}}.
+    `venues` are those that take part, all when left out.
     """
 
-    def __init__(self, changes: dict[str, dict[str, str]] | None = None) -> None:
+    def __init__(self, changes: dict[str, dict[str, str]] | None = None, venues: tuple[str, ...] | None = None) -> None:
         self.root = Path(tempfile.mkdtemp(prefix="tandem-e2e-"))
         self.name = f"t{os.getpid()}-{secrets.token_hex(3)}"
         self.ports = dict(zip(PORTS, free_ports(len(PORTS)), strict=True))
-        self._lay_out(changes or {})
+        self._lay_out(changes or {}, venues)
         self.loaded: Loaded = load(self.root / "config" / "sandbox.toml")
         self.clock = SystemClock()
 
@@ -211,7 +214,7 @@ class System:
 
     # ---- layout -------------------------------------------------------------------------------------------------------
 
-    def _lay_out(self, changes: dict[str, dict[str, str]]) -> None:
+    def _lay_out(self, changes: dict[str, dict[str, str]], venues: tuple[str, ...] | None) -> None:
         shutil.copy(ROOT / "supervisord.conf", self.root)
         shutil.copytree(ROOT / "config", self.root / "config")
         (self.root / ".venv").symlink_to(Path(sys.prefix))
@@ -219,6 +222,9 @@ class System:
             (self.root / room).symlink_to(ROOT / room)
         path = self.root / "config" / "sandbox.toml"
         for file in (path, *(path.parent / "venues").glob("*.toml")):
+            if venues is not None and file != path and file.stem not in venues:
+                file.unlink()
+                continue
             text = file.read_text()
             for name, shipped in PORTS.items():
                 text = re.sub(rf"\b{shipped}\b", str(self.ports[name]), text)

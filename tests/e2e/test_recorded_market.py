@@ -7,13 +7,13 @@ second, and the venues' order delays are what they are. The whole recorded day i
 from __future__ import annotations
 
 import json
-import re
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.configuration import THREE
 from tests.e2e.system import ROOT, System
 
 SYNTHETIC = ROOT / "tests" / "fixtures" / "recordings" / "synthetic-two-venue"
@@ -32,20 +32,10 @@ STUDY = {
 class Recorded(System):
     """A system that starts on a recording; `study` lowers scalp's thresholds until it loses."""
 
-    def __init__(self, recording: Path, *, study: bool, without: str = "") -> None:
-        """`without` a venue: a recording of two needs no third."""
-        self._without = without
+    def __init__(self, recording: Path, *, study: bool, venues: tuple[str, ...]) -> None:
+        """With the `venues` that the recording has."""
         self._recording = recording
-        super().__init__(STUDY if study else {})
-
-    def _lay_out(self, changes: dict[str, dict[str, str]]) -> None:
-        super()._lay_out(changes)
-        if self._without:
-            config, programs = self.root / "config" / "sandbox.toml", self.root / "supervisord.conf"
-            text = drop(config.read_text(), f"[venues.{self._without}]")
-            config.write_text(drop(text, f"[sandbox.venues.{self._without}]"))
-            program = f"feed-{self._without}"
-            programs.write_text(drop(programs.read_text(), f"[program:{program}]").replace(f",{program}", ""))
+        super().__init__(STUDY if study else {}, venues)
 
     def play(self) -> None:
         """From the first moment on, as `make run MARKET=PATH` does it, without waiting for the end."""
@@ -58,17 +48,12 @@ class Recorded(System):
         return self.json("sandbox", "market", "report")
 
 
-def drop(text: str, header: str) -> str:
-    """`text` without one table and its keys."""
-    return re.sub(rf"(?ms)^{re.escape(header)}\n.*?(?=^\[|\Z)", "", text)
-
-
 def net(report: Any) -> Decimal:
     return sum((Decimal(row["price_usd"]) - Decimal(row["fees_usd"]) for row in report["market"]["venues"]), Decimal(0))
 
 
 def test_three_bps_trade_the_synthetic_recording_at_a_loss() -> None:
-    with Recorded(SYNTHETIC, study=True, without="lighter") as system:
+    with Recorded(SYNTHETIC, study=True, venues=("hyperliquid", "aster")) as system:
         system.play()
 
         def closed() -> bool:
@@ -93,7 +78,7 @@ def test_three_bps_trade_the_synthetic_recording_at_a_loss() -> None:
 
 def test_up_with_a_market_plays_it_to_its_end_and_prints_the_report() -> None:
     """What `make run MARKET=PATH SPEED=N` does. At default thresholds the report says that nothing traded."""
-    with Recorded(SYNTHETIC, study=False, without="lighter") as system:
+    with Recorded(SYNTHETIC, study=False, venues=("hyperliquid", "aster")) as system:
         shown = system.cli("up", "--market", str(SYNTHETIC), "--speed", "25").stdout
         print(shown)
         assert "Edges of the recorded quotes" in shown
@@ -128,7 +113,7 @@ def record(system: System, venues: set[str]) -> None:
 def test_default_thresholds_do_not_trade_the_recorded_day() -> None:
     if not REAL.exists():
         pytest.skip(f"no recording at {REAL}: the recorded day was NOT played")
-    with Recorded(REAL, study=False) as system:
+    with Recorded(REAL, study=False, venues=THREE) as system:
         system.play()
         played = lambda: system.report()["market"]["played_s"] >= 30  # noqa: E731
         system.until("thirty recorded seconds", played, 90.0)

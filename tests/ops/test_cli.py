@@ -15,7 +15,7 @@ from tests.ops.desk import ROOT, Desk, lay_out, parsed
 Out = pytest.CaptureFixture[str]
 VERBS = (
     "status", "pairs", "positions", "orders", "why", "flatten", "halt", "resume", "reduce-only", "config", "doctor",
-    "sandbox", "up", "down",
+    "sandbox", "up", "prepare", "down",
 )  # fmt: skip
 ANSWERING = (
     ["status"],

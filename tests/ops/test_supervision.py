@@ -30,7 +30,7 @@ Out = pytest.CaptureFixture[str]
 def test_readiness_names_what_is_missing_and_nothing_else(desk: Desk) -> None:
     context = Context(desk.loaded, CLOCK, False)
     assert supervision.readiness(context) == (
-        "executor: executor: starting; feed hyperliquid: no fresh quote yet; feed aster: no fresh quote yet"
+        "executor: executor: starting; feed aster: no fresh quote yet; feed hyperliquid: no fresh quote yet"
     )
     desk.account(ready=False)
     desk.quote(HL, "BTC", 100.0, 101.0)
@@ -153,7 +153,7 @@ def test_up_when_it_is_up_starts_what_is_not_and_shows_the_status(
     assert text.startswith("supervisord is up already; starting what is not running\n")
     assert "trading active" in text
     assert f"http://127.0.0.1:{desk.loaded.config.exporter.port}/metrics" in text
-    assert supervised == [("start", "all")]
+    assert supervised == [("update", "feeds"), ("start", "all")]
 
 
 def test_a_system_that_is_merely_slow_is_left_to_go_on(
@@ -166,7 +166,7 @@ def test_a_system_that_is_merely_slow_is_left_to_go_on(
     assert "executor: recovering" in error
     assert "feed aster: no fresh quote yet" in error
     assert "it goes on trying (make stop ends it)" in error
-    assert supervised == [("start", "all")]
+    assert supervised == [("update", "feeds"), ("start", "all")]
 
 
 # ---- a real supervisord ---------------------------------------------------------------------------------------------
@@ -204,7 +204,7 @@ def test_a_program_that_ends_in_fatal_is_named_with_its_reason(system: System) -
     stale = system.root / "var" / "supervisor.sock"
     with socket.socket(socket.AF_UNIX) as left:
         left.bind(str(stale))
-    supervision._start(system.root, system.loaded.config.run.environment)
+    supervision._start(Context(system.loaded, CLOCK, True), system.root)
 
     def states() -> dict[str, str]:
         return {program.name: program.state for program in supervision.programs(system.root)}
@@ -235,7 +235,7 @@ def test_a_program_that_ends_in_fatal_is_named_with_its_reason(system: System) -
 def test_killed_supervisord_leaves_nothing_that_a_new_one_would_double(system: System) -> None:
     break_the_executors_key(system)  # a quick system: everything but the executor
     (system.root / "var" / "sandbox" / "log").mkdir(parents=True)
-    supervision._start(system.root, system.loaded.config.run.environment)
+    supervision._start(Context(system.loaded, CLOCK, True), system.root)
     system.until("a feed", lambda: system.pid("feed-aster"), 20)
     pids = [pid for program in PROGRAMS if (pid := system.pid(program)) > 1]
     os.kill(int(system.ctl("pid")), signal.SIGKILL)
