@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import NamedTuple
 
 from aiohttp import WSMsgType, web
@@ -170,8 +170,12 @@ class Connection:
             await asyncio.sleep(min(wait_ns / NS_PER_S, 0.05))
 
 
-async def open_connection(request: web.Request, *, autoping: bool = True) -> Connection:
-    """Accept the upgrade, without compression (no venue of ours negotiates it)."""
-    socket = web.WebSocketResponse(compress=False, max_msg_size=MAX_FRAME_BYTES, autoping=autoping)
+async def open_connection(
+    request: web.Request, *, autoping: bool = True, protocols: Iterable[str] = ()
+) -> Connection:
+    """Accept the upgrade, without compression (no venue of ours negotiates it). `protocols`: those that are spoken here."""
+    socket = web.WebSocketResponse(
+        compress=False, max_msg_size=MAX_FRAME_BYTES, autoping=autoping, protocols=protocols
+    )
     await socket.prepare(request)
     return Connection(request, socket)
