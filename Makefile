@@ -5,7 +5,7 @@ ENV ?= sandbox
 BIN := .venv/bin
 TANDEM := $(BIN)/tandem --config config/$(ENV).toml
 
-.PHONY: help run stop flatten setup test check bench chaos clean
+.PHONY: help run stop flatten setup test check bench chaos simulate clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | awk -F'|' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -39,6 +39,9 @@ bench: setup ## latencies of every hop, beside peers measured in the same run
 
 chaos: setup ## SIGKILL of random programs, twenty rounds, with pairs open (ROUNDS=N SEED=N)
 	@$(BIN)/python -m tests.crash.chaos --rounds $(or $(ROUNDS),20) $(if $(SEED),--seed $(SEED))
+
+simulate: setup ## ten thousand simulated lives of the executor under faults (SCHEDULES=N), or one replayed (SEED=N)
+	@$(BIN)/python -m tests.simulation $(if $(SEED),--seed $(SEED),--schedules $(or $(SCHEDULES),10000))
 
 clean: ## remove .venv and caches (never var/, which holds journals)
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache

@@ -35,6 +35,7 @@ BELIEF_BOUND_S = 20.0  # two readings at their pace, a confirmation, and the ans
 DOUBT_BOUND_S = 20.0  # beyond the order's own expiry bound
 PRICE_ROOM = 1.05  # prices move between a decision and a look
 MAY_OPEN = ("open", "complete", "manual")
+REPAIRS = ("complete", "unwind", "foreign", "hedge", "unhedge")
 BLOCKING = (Fault.DARK, Fault.HALT, Fault.POST_ONLY, Fault.REDUCE_ONLY, Fault.NO_CONNECTION, Fault.AUTH_EXPIRED,
             Fault.RATE_LIMITED, Fault.REST_BEHIND)  # fmt: skip
 UNREADABLE = (Fault.DARK, Fault.AUTH_EXPIRED, Fault.RATE_LIMITED, Fault.REST_BEHIND)
@@ -61,6 +62,7 @@ class Checks(Watcher):
         self.journaled: dict[str, OrderPrepared] = {}
         self.adopted_foreign: set[Key] = set()
         self.episodes: list[tuple[float, float]] = []  # seconds, USD
+        self.repair_cost_bps: list[float] = []  # of every fill that repaired, fee included
         self.lost_records = False
         self._world = world
         self._models = models
@@ -69,6 +71,7 @@ class Checks(Watcher):
         self._sent_ids: set[str] = set()
         self._nonces: set[tuple[Venue, int]] = set()
         self._legs: dict[tuple[str, Venue], int] = {}  # (pair, venue) -> signed lots by our fills
+        self._shrunk: set[Key] = set()  # where somebody else traded: legs may be filled again up to their plan
         self._open: dict[str, Episode] = {}
         self._attempt_ns: dict[str, int] = {}
         self._strange_s: dict[Key, float] = {}
@@ -82,7 +85,8 @@ class Checks(Watcher):
     def on_record(self, record: AnyRecord) -> None:
         """A record is in the file."""
         if isinstance(record, OrderPrepared):
-            self._require(record.client_order_id not in self.journaled, f"{record.client_order_id} journaled twice")
+            again = record.client_order_id in self.journaled and not (record.purpose == "adopted" and self.lost_records)
+            self._require(not again, f"{record.client_order_id} journaled twice")
             self.journaled[record.client_order_id] = record
         elif isinstance(record, PositionAdopted) and record.foreign and record.lots:
             self.adopted_foreign.add((record.venue, record.symbol))
@@ -101,6 +105,8 @@ class Checks(Watcher):
         self._require(same == wire, f"{name} leaves as {wire}, journaled as {same}")
         if record.purpose == "manual":
             self._models[venue].by_hand.add(name)
+        elif record.purpose in ("flatten", "foreign") and record.pair_id is None:
+            self._models[venue].sweeps.add(name)
         self._attempt_ns[record.symbol] = self._world.now_ns
         if self.life is not None and self.life.state is not None:
             self._nothing_in_doubt(record)
@@ -179,7 +185,11 @@ class Checks(Watcher):
 
     def _filled(self, fill: Fill) -> None:
         record = self.journaled.get(fill.client_order_id or "")
-        if record is None or record.pair_id is None or self.lost_records:
+        if record is not None and record.purpose in REPAIRS:
+            self.repair_cost_bps.append(self._cost_bps(fill))
+        if record is None or record.purpose == "manual":
+            self._shrunk.add((fill.venue, fill.symbol))
+        if record is None or (fill.venue, fill.symbol) in self._shrunk or record.pair_id is None or self.lost_records:
             return
         key = (record.pair_id, fill.venue)
         lots = self._legs[key] = self._legs.get(key, 0) + fill.lots * fill.side.sign
@@ -192,6 +202,13 @@ class Checks(Watcher):
         self._require(
             0 <= lots * leg.side.sign <= most, f"{record.pair_id} has {lots} lots on {fill.venue}, planned {most}"
         )
+
+    def _cost_bps(self, fill: Fill) -> float:
+        """What a repairing fill paid against the mid of all venues, and its fee."""
+        model = self._models[fill.venue]
+        px = float(fill.px) / model.instruments[fill.symbol].multiplier
+        mid = self._market.mid(fill.symbol)
+        return (fill.side.sign * (px - mid) / mid + model.semantics.taker_fee) * 1e4
 
     # ---- in between -------------------------------------------------------------------------------------------------
 
@@ -276,6 +293,8 @@ class Checks(Watcher):
                 continue
             if any(self._faults.is_open(venue, each) for each in BLOCKING):
                 return "the venue does not take it"
+            if self._world.is_clock_wrong:
+                return "nothing is signed by a wrong clock"
             desk = engine.desks[venue]
             if not desk.reconciled or not desk.gateway.entry_ready or not desk.gateway.may_send(True):
                 return "not reconciled"

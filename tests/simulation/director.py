@@ -122,6 +122,7 @@ class Director:
             self.life.disk.full = False
             self.life.disk.write_error = 0
         self._world.hung_until_ns = 0
+        self._world.set_clock_right()
 
     # ---- venues, prices, people -------------------------------------------------------------------------------------
 
@@ -160,6 +161,7 @@ class Director:
                 book.cross(rng.uniform(1.0, 5.0))
             case Fault.CLOCK_STEP:
                 self._world.clock.step_wire_ns(int(rng.choice([-1, 1]) * rng.uniform(0.05, 4.0) * 1e9))
+                self._at(rng.uniform(1.0, 15.0), self._world.set_clock_right)
             case Fault.OPERATOR_HALT:
                 self._clients.set_state(TradingState.HALTED)
                 self._at(rng.uniform(2.0, 10.0), self._clients.set_state, TradingState.ACTIVE)

@@ -23,6 +23,7 @@ from executor.throttle import Throttle
 from executor.venues._lighter_nonces import TxNonces
 from executor.venues.base import (
     CancelRequest,
+    DeadManScope,
     EventSink,
     FeeRates,
     FundingPayment,
@@ -40,7 +41,7 @@ from tests.simulation.faults import Fault, Faults
 from tests.simulation.market import Market, top_of_book
 from tests.simulation.semantics import Burn, Counting
 from tests.simulation.venue import VenueModel
-from tests.simulation.world import World
+from tests.simulation.world import CLOCK_BOUND_NS, World
 
 T = TypeVar("T")
 CLOSED_S = 0.5
@@ -86,7 +87,7 @@ class SimGateway:
         self.traits = semantics.traits
         self.dead_man = semantics.dead_man
         self.signs_apart = semantics.signs_apart
-        self.clock_offset_ns = 0
+        self.clock_offset_ns = 0  # as measured with every answer
         self.unlisted: dict[str, Decimal] = {}
         self.dead = False
         self.model = model
@@ -123,8 +124,7 @@ class SimGateway:
         self.dead = True
         if self.model.push == self._pushed:
             self.model.push = lambda event: None
-        dead_man = self.dead_man
-        if dead_man is not None and dead_man.scope.value == "connection":
+        if self.dead_man is not None and self.dead_man.scope is DeadManScope.CONNECTION:
             self._world.after(0.2, self.model.cancel_resting)
 
     def wake(self) -> None:
@@ -186,9 +186,10 @@ class SimGateway:
 
     def _submit_order(self, prepared: Prepared, future: asyncio.Future[Outcome]) -> None:
         request, wire, _ = self._requests[prepared.client_order_id]
-        if not self._is_connected() or not self._throttle.take(priority=True):
+        skewed = abs(self.clock_offset_ns) > CLOCK_BOUND_NS
+        if skewed or not self._is_connected() or not self._throttle.take(priority=True):
             self._settle_nonce(prepared.nonce, spent=False)
-            future.set_result(Unsent(detail="no connection"))
+            future.set_result(Unsent(detail="no connection, no budget, or a wrong clock"))
             return
         if self._faults.strikes(self.venue, Fault.REQUEST_UNSENT):
             self._settle_nonce(prepared.nonce, spent=False)
@@ -403,6 +404,7 @@ class SimGateway:
                 future.set_exception(error)
 
         def finish(value: T) -> None:
+            self.clock_offset_ns = self._world.venue_wire_ns - self._world.clock.wire_ns()
             if not self.dead and not future.done():
                 future.set_result(value)
 
@@ -478,10 +480,10 @@ class SimGateway:
     # ---- the network ------------------------------------------------------------------------------------------------
 
     def _is_connected(self) -> bool:
-        connected = not any(self._faults.lasts(self.venue, each) for each in (Fault.NO_CONNECTION,))
-        if self._connected and not connected and self.dead_man is not None:
-            if self.dead_man.scope.value == "connection":
-                self.model.cancel_resting()
+        connected = not self._faults.lasts(self.venue, Fault.NO_CONNECTION)
+        scope = self.dead_man.scope if self.dead_man is not None else None
+        if self._connected and not connected and scope is DeadManScope.CONNECTION:
+            self.model.cancel_resting()
         self._connected = connected
         return connected
 

@@ -69,7 +69,7 @@ class Result(msgspec.Struct, kw_only=True):
     episodes: list[tuple[float, float]] = []
     repairs: dict[str, int] = {}
     resolved: list[tuple[str, float]] = []
-    repair_cost_usd: list[float] = []
+    repair_cost_bps: list[float] = []
     converged_s: float = 0.0
     ending: str = ""
     trace: list[str] = []
@@ -365,6 +365,7 @@ class Schedule:
         result.pairs = self.clients.opened
         result.faults = {fault.value: count for fault, count in Counter(self.faults.occurred).items()}
         result.episodes = self.checks.episodes
+        result.repair_cost_bps = self.checks.repair_cost_bps
 
 
 class DeadJournal:

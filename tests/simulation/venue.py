@@ -64,6 +64,7 @@ class VenueModel:
         self.own_lots: dict[str, int] = dict.fromkeys(self.instruments, 0)  # of the position: ours by right
         self.excess_lots: dict[str, int] = dict.fromkeys(self.instruments, 0)  # of the position: somebody else's
         self.by_hand: set[str] = set()  # client ids of orders by hand: their lots belong to no pair
+        self.sweeps: set[str] = set()  # client ids of orders that close whatever there is
         self.leverages: dict[str, int] = dict.fromkeys(self.instruments, 20)
         self.near_liquidation_until_ns = 0
         self.next_nonce = 1
@@ -136,10 +137,10 @@ class VenueModel:
             return Rejected(code=RejectCode.AUTH, detail="token expired")
         if lasts(self.name, Fault.RATE_LIMITED):
             return Rejected(code=RejectCode.RATE, detail="too many requests")
-        if not self._take_nonce(nonce):
-            return Rejected(code=RejectCode.NONCE, detail="nonce")
         if request.client_order_id in self.by_client:
             return Rejected(code=RejectCode.DUPLICATE_ID, detail="duplicate id")
+        if not self._take_nonce(nonce):
+            return Rejected(code=RejectCode.NONCE, detail="nonce")
         if self.venue_ns > request.expires_wire_ns:
             return Rejected(code=RejectCode.EXPIRED, detail="expired")
         if lasts(self.name, Fault.HALT):
@@ -273,22 +274,24 @@ class VenueModel:
             ts_ns=self.venue_ns,
         )
         self.position_lots[inst.symbol] += lots * side.sign
-        self._attribute(inst.symbol, lots * side.sign, ours=client_id is not None and client_id not in self.by_hand)
+        self._attribute(inst.symbol, lots * side.sign, client_id)
         self.fills.append((self._world.now_ns, fill))
         self._world.note("fill", self.name, inst.symbol, side.value, lots, client_id)
         self.on_fill(fill)
         self.push(FillSeen(fill=fill))
 
-    def _attribute(self, symbol: str, signed: int, *, ours: bool) -> None:
-        """Whose lots moved: a foreign trade against us takes its own excess first, then ours; an order of ours that closes
-        what is not ours takes ours first."""
-        first, second = (self.own_lots, self.excess_lots) if ours else (self.excess_lots, self.own_lots)
-        for book in (first, second):
+    def _attribute(self, symbol: str, signed: int, client_id: str | None) -> None:
+        """Whose lots moved. A trade that is no pair's (foreign, or by hand) takes what is not ours first, then ours; an order
+        that closes whatever there is (flatten, a foreign excess) the other way round; any other order is ours."""
+        own, excess = self.own_lots, self.excess_lots
+        outside = client_id is None or client_id in self.by_hand
+        taken_from = (excess, own) if outside else (own, excess) if client_id in self.sweeps else ()
+        for book in taken_from:
             if book[symbol] * signed < 0:
                 part = min(abs(signed), abs(book[symbol])) * (1 if signed > 0 else -1)
                 book[symbol] += part
                 signed -= part
-        first[symbol] += signed
+        (excess if outside else own)[symbol] += signed
 
     def _end(self, order: Truth, status: OrderStatus) -> None:
         if order.is_live:
@@ -344,7 +347,7 @@ class VenueModel:
 
     def foreign_trade(self, symbol: str, side: Side, lots: int) -> None:
         """A liquidation, an auto-deleveraging, somebody's hand on the venue's page."""
-        bid, ask = self._market.touch(self.name, symbol)
+        bid, _ = self._market.touch(self.name, symbol)
         inst = self.instruments[symbol]
         px = inst.ticks_to_px(max(1, inst.px_to_ticks(Decimal(repr(bid)) * inst.multiplier, side)))
         self._trade(inst, side, lots, px, None, "")

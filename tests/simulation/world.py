@@ -22,6 +22,7 @@ from typing import Any
 
 from core.clock import NS_PER_S, SimClock
 
+CLOCK_BOUND_NS = 2 * NS_PER_S
 Action = Callable[..., None]
 
 
@@ -63,6 +64,15 @@ class World:
     def venue_wire_ns(self) -> int:
         """True UTC, which steps of our own clock do not move."""
         return self.clock.mono_ns() + self._true_offset_ns
+
+    @property
+    def is_clock_wrong(self) -> bool:
+        """By more than orders can be signed with (TRAPS T20)."""
+        return abs(self.venue_wire_ns - self.clock.wire_ns()) > CLOCK_BOUND_NS
+
+    def set_clock_right(self) -> None:
+        """NTP."""
+        self.clock.step_wire_ns(self.venue_wire_ns - self.clock.wire_ns())
 
     @property
     def now_s(self) -> float:
