@@ -19,9 +19,12 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from core.clock import NS_PER_S, Clock, SystemClock
 from core.config import load
 from core.ids import client_order_id, tag16
+from core.settings import VenueConfig
 from core.types import Instrument, Side, TimeInForce, Venue
 from executor.keyring import Keyring
 from executor.nonces import NonceSource
@@ -37,13 +40,12 @@ from executor.venues.base import (
     StreamDown,
     StreamUp,
 )
-from tests.configuration import whole_text
+from tests.configuration import THREE, sandbox_port, whole_text
 from tests.executor.local_servers import LogLines
 
 ROOT = Path(__file__).parents[2]
 START_S = 30.0
 ORDER_DELAY_MS = 20.0
-WS_PATHS = {"hyperliquid": "/ws", "lighter": "/stream"}
 
 
 class SandboxProcess:
@@ -59,6 +61,17 @@ class SandboxProcess:
     def url(self, venue: str) -> str:
         return f"127.0.0.1:{self.ports[venue]}"
 
+    def settings(self, venue: str) -> VenueConfig:
+        """The venue's configuration with the port that the sandbox took, wherever an address stands in it."""
+
+        def there(value: Any) -> Any:
+            if isinstance(value, dict):
+                return {key: there(each) for key, each in value.items()}
+            return value.replace(shipped, self.url(venue)) if isinstance(value, str) else value
+
+        shipped = f"127.0.0.1:{sandbox_port(venue)}"
+        return msgspec.convert(there(msgspec.to_builtins(self.loaded.config.venues[venue])), VenueConfig)
+
     def control(self, path: str, body: dict[str, Any] | None = None) -> Any:
         """GET or POST of the control endpoint, blocking (call it by `asyncio.to_thread` from a test that serves)."""
         data = None if body is None else json.dumps(body).encode()
@@ -72,13 +85,15 @@ class SandboxProcess:
 
 
 @contextmanager
-def sandbox(directory: Path, tier: str = "premium") -> Iterator[SandboxProcess]:
+def sandbox(
+    directory: Path, tier: str = "premium", venues: tuple[str, ...] = THREE, order_delay_ms: float = ORDER_DELAY_MS
+) -> Iterator[SandboxProcess]:
     """Start in `directory` (config/ and var/ below it), wait until it is ready, end it afterwards. `tier` is Lighter's."""
-    text = whole_text()
+    text = whole_text(venues=venues)
     head, mark, tail = text.partition("[sandbox]")
     tail = re.sub(r"(?m)^(control_port|port)\s*=.*$", r"\1 = 0", tail)
-    tail = re.sub(r"(?m)^order_delay_ms\s*=.*$", f"order_delay_ms = {ORDER_DELAY_MS}", tail)
-    tail = re.sub(r'(?m)^tier\s*=\s*"\w+"', f'tier = "{tier}"', tail)
+    tail = re.sub(r"(?m)^order_delay_ms\s*=.*$", f"order_delay_ms = {order_delay_ms}", tail)
+    tail = re.sub(r'(\[sandbox\.venues\.lighter\]\n[^\[]*?tier\s*=\s*)"\w+"', rf'\1"{tier}"', tail)
     config_file = directory / "config" / "sandbox.toml"
     config_file.parent.mkdir(parents=True)
     config_file.write_text(head.replace('name = "sandbox"', f'name = "t{os.getpid()}"') + mark + tail)
@@ -112,16 +127,9 @@ class Station:
         self.events: list[PrivateEvent] = []
         self.blocks: list[int] = []
         self.clock = clock or SystemClock()
-        settings = {
-            "rest_url": f"http://{box.url(venue)}",
-            "ws_url": f"ws://{box.url(venue)}" + WS_PATHS.get(venue, ""),
-            **changes,
-        }
-        config = box.loaded.config.venues[venue]
-        values = {name: getattr(config, name) for name in config.__struct_fields__} | settings
         self.equipment = Equipment(
             venue=Venue(venue),
-            settings=type(config)(**values),
+            settings=msgspec.structs.replace(box.settings(venue), **changes),
             symbols=("BTC", "ETH", "SOL", "HYPE", "PAXG", "PEPE"),
             keyring=Keyring.open(box.loaded.secrets_file, [Venue(venue)], self.out.log),
             clock=self.clock,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from typing import Any
 from eth_account import Account
 from eth_account.signers.local import LocalAccount
 
-from tests.configuration import whole_text
+from tests.configuration import THREE, whole_text
 
 ROOT = Path(__file__).resolve().parents[3]
 START_S = 30.0
@@ -24,20 +25,25 @@ START_S = 30.0
 class SandboxProcess:
     """`with SandboxProcess(tmp_path) as sandbox:`; `quiet` = prices walk but have no basis, so nothing jumps."""
 
-    def __init__(self, directory: Path, *, quiet: bool = True, extra: str = "", order_delay_ms: float = 5.0) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        quiet: bool = True,
+        extra: str = "",
+        order_delay_ms: float = 5.0,
+        venues: tuple[str, ...] = THREE,
+    ) -> None:
         self.directory = directory
         self.config = directory / "config" / "sandbox.toml"
         self.config.parent.mkdir(parents=True, exist_ok=True)
-        text = whole_text()
-        head, _, _ = text.partition("[sandbox]")
+        head, _, tail = whole_text(venues=venues).partition("[sandbox]\n")
         head = head.replace('name = "sandbox"', f'name = "t{os.getpid()}-{directory.name.lower()[:20]}"')
+        servers = tail[tail.index("[sandbox.venues.") :]
+        servers = re.sub(r"(?m)^port\s*=.*$", "port = 0", servers)
+        servers = re.sub(r"(?m)^order_delay_ms\s*=.*$", f"order_delay_ms = {order_delay_ms}", servers)
         calm = "basis_sd_bps = 0.0\njump_bps = 0.0\n" if quiet else ""
-        own = {"lighter": 'tier = "premium"\n'}  # the base tier has one request a second
-        venues = "".join(
-            f"[sandbox.venues.{v}]\nport = 0\norder_delay_ms = {order_delay_ms}\n{own.get(v, '')}"
-            for v in self._venues()
-        )
-        self.config.write_text(f"{head}[sandbox]\nseed = 7\ncontrol_port = 0\n{calm}{extra}\n{venues}")
+        self.config.write_text(f"{head}[sandbox]\nseed = 7\ncontrol_port = 0\n{calm}{extra}\n\n{servers}")
         self.state_dir = directory / "var" / "sandbox"
         self.process: subprocess.Popen[bytes] | None = None
         self.ports: dict[str, int] = {}
@@ -101,7 +107,3 @@ class SandboxProcess:
 
     def account(self, venue: str = "hyperliquid", address: str | None = None) -> Any:
         return self.control("state")["venues"][venue]["accounts"][address or self.master]
-
-    @staticmethod
-    def _venues() -> list[str]:
-        return ["hyperliquid", "aster", "lighter"]
