@@ -40,7 +40,7 @@ from executor.venues._lighter_reads import FIREWALL_STATUS, Reads, pause_of
 from executor.venues._lighter_socket import Socket
 from executor.venues._lighter_stream import PrivateStream
 from executor.venues._lighter_tokens import Tokens
-from executor.venues._lighter_verify import Verifier
+from executor.venues._verify import Verifier
 from executor.venues.base import (
     CancelRequest,
     Equipment,
@@ -141,7 +141,12 @@ class Gateway(VenueGateway[Reads]):
 
     async def start(self, sink: EventSink) -> None:
         verifier = Verifier(
-            self._reads, self._settings.verify_retries, self._settings.verify_delay_s, self.venue, sink, self._log
+            self._reads.lookup,
+            self._settings.verify_retries,
+            self._settings.verify_delay_s,
+            self.venue,
+            sink,
+            self._log,
         )
         self._verifier = verifier
         stream = self._socket.stream = PrivateStream(

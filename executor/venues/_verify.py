@@ -10,22 +10,25 @@ to the executor's own rules for orders in doubt.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 
 from core.errors import VenueError
 from core.log import Log
 from core.types import OrderStatus, TimeInForce, Venue
-from executor.venues._lighter_reads import Reads
 from executor.venues._memory import SentOrder
 from executor.venues.base import EventSink, NotFound, OrderSeen, VenueOrder
 
 MAX_CASES = 200
 
+Lookup = Callable[[str], Awaitable[VenueOrder | NotFound]]
+"""By client order id."""
+
 
 class Verifier:
     """One waiting task per order that left, at most MAX_CASES."""
 
-    def __init__(self, reads: Reads, retries: int, delay_s: float, venue: Venue, sink: EventSink, log: Log) -> None:
-        self._reads = reads
+    def __init__(self, lookup: Lookup, retries: int, delay_s: float, venue: Venue, sink: EventSink, log: Log) -> None:
+        self._lookup = lookup
         self._retries = retries
         self._delay_s = delay_s
         self._venue = venue
@@ -62,7 +65,7 @@ class Verifier:
         for _ in range(self._retries):
             await asyncio.sleep(self._delay_s)
             try:
-                found = await self._reads.lookup(sent.client_order_id)
+                found = await self._lookup(sent.client_order_id)
             except VenueError as error:
                 self._log.info(
                     "order_not_verified", venue=self._venue, client_id=sent.client_order_id, detail=str(error)
