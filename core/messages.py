@@ -196,6 +196,9 @@ class DenyReason(enum.Enum):
     PAIR_BUSY = "pair_busy"
     UNHEDGED = "unhedged"  # an unhedged leg elsewhere is being repaired
     NOT_AUTHORIZED = "not_authorized"
+    LEG_ORDER = "leg_order"  # the legs cannot be sent in the order that was asked
+    THIN_BOOK = "thin_book"  # a leg of this size could not be closed at its venue now
+    OWN_ORDER = "own_order"  # it would trade against a resting order of ours
 
 
 class Report(Message, frozen=True, kw_only=True):

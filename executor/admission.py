@@ -9,12 +9,24 @@ from __future__ import annotations
 from decimal import Decimal
 
 from core.clock import NS_PER_MS
-from core.messages import MANUAL, DenyReason, OpenPair, PairStatus, SubmitOrder
+from core.messages import (
+    AT_ONCE,
+    MANUAL,
+    ClosePair,
+    DenyReason,
+    LegOrder,
+    OpenPair,
+    PairStatus,
+    Sending,
+    SubmitOrder,
+)
 from core.settings import Environment
 from core.types import Instrument, Quote, Side, Venue
 from executor.desk import NEVER_NS, Desk
 from executor.engine import Engine
-from executor.pairs import Ticket
+from executor.leading import rests
+from executor.leg_order import LegView, depth_at_touch, in_order
+from executor.opening import Ticket
 from executor.pnl import ZERO
 from executor.state import Key, PairBook
 from risk.context import Allowed, CloseContext, Denied, LegContext, OpenContext, OrderContext
@@ -46,12 +58,16 @@ class Admission:
                 reason=DenyReason.INSTRUMENT_UNKNOWN,
                 detail=f"{command.symbol} is not listed on both of {command.long.venue} and {command.short.venue}",
             )
-        exposure = self.exposure()
-        context = self._open_context(command, long, short, exposure)
+        views = self._view(long, Side.BUY), self._view(short, Side.SELL)
+        refused = in_order(command.sending, ZERO, *views, self._execution)
+        if isinstance(refused, Denied):
+            return refused
+        context = self._open_context(command, long, short, self.exposure())
         verdict = check_open(context, self._risk, self._execution)
         if isinstance(verdict, Denied):
             return verdict
-        return self._ticket(verdict, context)
+        sending = in_order(command.sending, verdict.qty, *views, self._execution)
+        return sending if isinstance(sending, Denied) else self._ticket(verdict, context, sending)
 
     def order(self, command: SubmitOrder) -> tuple[Instrument, Decimal] | Denied:
         """The instrument and the size that may go."""
@@ -87,13 +103,17 @@ class Admission:
         )
         return verdict if isinstance(verdict, Denied) else (instrument, verdict.qty)
 
-    def close(self, pair: PairBook | None) -> Denied | None:
-        """A close has no ttl, and no limit stands in its way; only a pair that is being worked on refuses a second close."""
+    def close(self, pair: PairBook | None, command: ClosePair) -> Sending | Denied:
+        """How to close it. A close has no ttl, and no limit stands in its way; only a pair that is being worked on refuses a
+        second one, and one whose close rests at a venue takes another way of closing."""
         state, now_ns = self._engine.state, self._engine.clock.mono_ns()
         orders = list(state.pair_orders(pair)) if pair is not None else []
-        busy = pair is not None and (pair.closing or any(not order.status.is_final for order in orders))
+        resting = pair is not None and pair.sending.order is LegOrder.MAKER_FIRST
+        asked_to_rest = command.sending.order is LegOrder.MAKER_FIRST
+        closing = pair is not None and pair.closing and (asked_to_rest or not resting)
+        busy = closing or any(not order.status.is_final and not rests(order) for order in orders)
         in_flatten = pair is not None and any((leg.venue, pair.symbol) in self._engine.flattening for leg in pair.legs)
-        return check_close(
+        denied = check_close(
             CloseContext(
                 now_mono_ns=now_ns,
                 valid_until_mono_ns=NEVER_NS,
@@ -102,6 +122,28 @@ class Admission:
                 known=pair is not None and not pair.is_final,
                 busy=busy or in_flatten,
             )
+        )
+        return denied or self.way_out(pair, command.sending)
+
+    def way_out(self, pair: PairBook | None, asked: Sending) -> Sending | Denied:
+        """In which order the legs of `pair` are closed."""
+        if pair is None:
+            return AT_ONCE
+        long, short = (self._engine.instrument((leg.venue, pair.symbol)) for leg in pair.legs)
+        if long is None or short is None:
+            return AT_ONCE  # a close waits for its venues, it is not refused
+        views = self._view(long, Side.SELL), self._view(short, Side.BUY)
+        if asked.order is LegOrder.AUTO and not any(view.traits.quotes_first for view in views):
+            asked = AT_ONCE  # a close is not slowed down by a thin side: it goes on until both legs are flat
+        return in_order(asked, max(abs(leg.qty) for leg in pair.legs), *views, self._execution)
+
+    def _view(self, instrument: Instrument, side: Side) -> LegView:
+        """A leg that is about to trade `side`."""
+        engine, venue = self._engine, instrument.venue
+        return LegView(
+            venue=venue,
+            traits=engine.desks[venue].gateway.traits,
+            depth_qty=depth_at_touch(engine.quote((venue, instrument.symbol)), side),
         )
 
     @property
@@ -179,15 +221,17 @@ class Admission:
             qty=command.qty,
             edge_required=strategy != MANUAL,
             offset_bps=command.offset_bps,
-            long=self._leg(long, Side.BUY, command.long.limit_px, exposure),
-            short=self._leg(short, Side.SELL, command.short.limit_px, exposure),
+            long=self._leg(long, Side.BUY, command.long.limit_px, exposure, command.sending),
+            short=self._leg(short, Side.SELL, command.short.limit_px, exposure, command.sending),
             symbol_notional_usd=exposure.by_symbol.get(command.symbol, ZERO),
             strategy_notional_usd=exposure.by_strategy.get(strategy, ZERO),
             total_notional_usd=exposure.total_usd,
             total_equity_usd=self.total_equity_usd(),
         )
 
-    def _leg(self, instrument: Instrument, side: Side, limit_px: Decimal, exposure: Exposure) -> LegContext:
+    def _leg(
+        self, instrument: Instrument, side: Side, limit_px: Decimal, exposure: Exposure, sending: Sending = AT_ONCE
+    ) -> LegContext:
         engine, venue = self._engine, instrument.venue
         desk = engine.desks[venue]
         key = (venue, instrument.symbol)
@@ -211,20 +255,23 @@ class Admission:
             margin_used_ratio=desk.balance.margin_used_ratio if desk.balance is not None else 0.0,
             may_send=desk.gateway.may_send(False),
             entry_ready=desk.gateway.entry_ready and desk.reconciled and desk.stream_up,
+            quotes_first=desk.gateway.traits.quotes_first,
+            rests=sending.order is LegOrder.MAKER_FIRST and sending.first == venue,
+            wallet=desk.gateway.traits.wallet,
+            depth=engine.depth(key),
         )
 
     @staticmethod
-    def _ticket(verdict: Allowed, context: OpenContext) -> Ticket | Denied:
-        long, short = context.long.quote, context.short.quote
-        if not isinstance(long, Quote) or not isinstance(short, Quote):
-            return Denied(reason=DenyReason.QUOTE_UNUSABLE, detail="no quote")
+    def _ticket(verdict: Allowed, context: OpenContext, sending: Sending) -> Ticket:
+        long, short = context.long, context.short
         return Ticket(
-            long=context.long.instrument,
-            short=context.short.instrument,
-            long_quote=long,
-            short_quote=short,
+            long=long.instrument,
+            short=short.instrument,
+            long_quote=long.quote if isinstance(long.quote, Quote) and not long.quotes_first else None,
+            short_quote=short.quote if isinstance(short.quote, Quote) and not short.quotes_first else None,
             qty=verdict.qty,
             bound_by=verdict.bound_by,
+            sending=sending,
         )
 
 

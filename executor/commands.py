@@ -40,6 +40,7 @@ from core.settings import Mode
 from core.types import OrderStatus, TimeInForce, TradingState, Venue
 from executor.admission import Admission
 from executor.engine import Engine
+from executor.netting import crossed
 from executor.orders import Draft
 from executor.outcome import Outcome
 from executor.pairs import Pairs
@@ -203,11 +204,11 @@ class Commands:
         name = command.command_id.strategy
         if pair is not None and name not in OPERATORS and pair.plan.strategy != name:
             return Denied(reason=DenyReason.NOT_AUTHORIZED, detail=f"pair {command.pair_id} is not of {name}")
-        denied = self._admission.close(pair)
-        if denied is not None or pair is None:
-            return denied
+        sending = self._admission.close(pair, command)
+        if isinstance(sending, Denied) or pair is None:
+            return sending if isinstance(sending, Denied) else None
         self._taken(command)
-        self._pairs.request_close(pair, command.reason, command.command_id)
+        self._pairs.request_close(pair, command.reason, command.command_id, sending)
         return None
 
     def _submit(self, command: SubmitOrder) -> Denied | None:
@@ -215,22 +216,26 @@ class Commands:
         if isinstance(verdict, Denied):
             return verdict
         instrument, qty = verdict
-        self._taken(command)
-        (order,) = self._engine.send(
-            [
-                Draft(
-                    instrument=instrument,
-                    side=command.side,
-                    lots=instrument.qty_to_lots(qty),
-                    limit_ticks=instrument.px_to_ticks(command.limit_px, command.side),
-                    time_in_force=command.time_in_force,
-                    reduce_only=command.reduce_only,
-                    purpose="manual",
-                    strategy=command.command_id.strategy,
-                    command_id=command.command_id,
-                )
-            ]
+        draft = Draft(
+            instrument=instrument,
+            side=command.side,
+            lots=instrument.qty_to_lots(qty),
+            limit_ticks=instrument.px_to_ticks(command.limit_px, command.side),
+            time_in_force=command.time_in_force,
+            reduce_only=command.reduce_only,
+            purpose="manual",
+            strategy=command.command_id.strategy,
+            command_id=command.command_id,
         )
+        met = crossed(self._engine, draft)
+        if met:
+            return Denied(
+                reason=DenyReason.OWN_ORDER,
+                detail=f"would trade against our own resting order {met[0].client_order_id}; cancel that first",
+                numbers={"resting": len(met)},
+            )
+        self._taken(command)
+        (order,) = self._engine.send([draft])
         if not command.reduce_only:
             self._engine.reserve(order, instrument)
         return None
@@ -249,6 +254,9 @@ class Commands:
 
     def _cancel_these(self, command: AnyCommand, orders: list[OrderState]) -> Denied | None:
         self._taken(command)
+        for order in orders:
+            if order.prepared.pair_id is not None:
+                self._pairs.end_leads("its resting leg was cancelled", pair_id=order.prepared.pair_id)
         asked = [future for future in map(self._engine.cancel_order, orders) if future is not None]
 
         async def report() -> None:
@@ -276,6 +284,7 @@ class Commands:
         """A strategy that disconnects keeps its hedged pairs; its resting orders are cancelled (DESIGN 3)."""
         if not client or any(session.strategy == client for session in self._engine.sessions):
             return
+        self._pairs.end_leads("its owner is gone", strategy=client)
         for order in self.resting(None, None, client):
             self._engine.cancel_order(order)
 

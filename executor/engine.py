@@ -31,7 +31,7 @@ from core.log import Log
 from core.numeric import from_float
 from core.roster import SPEC
 from core.sizing import FEE_BUFFER
-from core.types import Down, Instrument, OrderStatus, Quote, QuoteFlag, ReadResult, TimeInForce, Venue
+from core.types import Down, Instrument, Liquidity, OrderStatus, Quote, QuoteFlag, ReadResult, TimeInForce, Venue
 from executor.desk import Desk
 from executor.orders import Draft, verdict_of
 from executor.outcome import Accepted, Outcome, Rejected, Unsent
@@ -222,11 +222,14 @@ class Engine(Registrar):
         """Set margin and fees of an opening order aside until a balance shows them."""
         if order.status.is_final:
             return
-        desk = self.desks[instrument.venue]
         prepared = order.prepared
         notional = instrument.ticks_to_px(prepared.limit_ticks) * prepared.lots * instrument.lot_size
-        share = Decimal(1) / desk.wanted_leverage(instrument.symbol) + from_float(desk.taker_fee) + FEE_BUFFER
-        desk.reserve(order.client_order_id, notional * share)
+        self.desks[instrument.venue].reserve(order.client_order_id, notional * self.margin_share(instrument))
+
+    def margin_share(self, instrument: Instrument) -> Decimal:
+        """Margin and fees that a notional of 1 takes."""
+        desk = self.desks[instrument.venue]
+        return Decimal(1) / desk.wanted_leverage(instrument.symbol) + from_float(desk.taker_fee) + FEE_BUFFER
 
     async def place(self, draft: Draft) -> OrderState | None:
         """Send one order with priority and wait for its answer. The order as it then stands (final, ACCEPTED or UNKNOWN);
@@ -370,6 +373,13 @@ class Engine(Registrar):
         book = self.books[key[0]]
         slot = book.slot(key[1])
         return Down(f"{key[0]} has no book of {key[1]}") if slot is None else book.quote(slot)
+
+    def depth(self, key: Key) -> Liquidity | None:
+        """What the book was last measured to hold beyond its touch, canonical; None where it was not."""
+        book = self.books[key[0]]
+        slot = book.slot(key[1])
+        measured = book.liquidity(slot) if slot is not None else None
+        return measured if isinstance(measured, Liquidity) else None
 
     def usable_quote(self, key: Key) -> Quote | None:
         """A quote that may be traded on: fresh, sound, executable."""

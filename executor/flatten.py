@@ -248,8 +248,8 @@ class _VenueFlatten:
         doubtful = {order.key for order in self._engine.state.open_orders()}
         for key in self.keys - doubtful:
             stated = self._positions.get(key[1])
-            if self._engine.state.lots(key) and (stated is None or not stated.lots):
-                self._engine.adopt(key, 0, foreign=False, why="flattened: the venue says flat")
+            if self._engine.state.sub_ledgers(key) and (stated is None or not stated.lots):
+                self._engine.adopt(key, 0, foreign=False, why="flattened: the venue says flat", cleared=True)
 
     # ---- orders -----------------------------------------------------------------------------------------------------
 

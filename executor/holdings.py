@@ -109,6 +109,7 @@ class PairBook(msgspec.Struct, kw_only=True):
     sending: Sending = AT_ONCE
     sending_wire_ns: int = 0  # since when
     epoch: int = 0  # of the executor that planned it
+    shrunk: bool = False  # somebody outside has reduced a leg: nothing of it is bought again
     opened_calendar_ns: int = 0
     moved_calendar_ns: int = 0
     ended_calendar_ns: int = 0

@@ -1,4 +1,4 @@
-"""Pairs: two legs as one, from both IOC orders at once to both legs flat.
+"""Pairs: two legs as one, from the first order to both legs flat.
 
 `look(pair)` is the whole protocol. It is called whenever something that concerns a pair has happened (an order moved, a fill
 came, a leg was changed from outside) and by `tick`; it derives what to do from the state alone, so a restart, a repeated
@@ -6,136 +6,143 @@ event or an event out of order ends in the same place:
 
     an order in flight            wait: nothing is decided on half an answer
     an order UNKNOWN              pair UNKNOWN: neither complete nor unwind until reconciliation has resolved it
+    led (executor.leading)        hedge what the first leg has filled, place, move or withdraw the first leg
+    an order rests all the same   withdraw it
     asked to close                send what is left of both legs, again and again, until flat or dust
     both legs empty               ABORTED (nothing ever filled) or CLOSED
     legs agree                    OPEN
     legs differ                   complete or unwind (executor.repair), one new order at a time
 
-Every repair is a new order with a new client id, sent only after all earlier orders of the pair are final. Attempts are
-paced (PACE_NS, doubling to PACE_MAX_NS) and counted (ATTEMPTS_MAX, then a page and the operator; a close request counts
-afresh). The unhedged clock is wire time out of the journal, not mono: it goes on over a restart.
+Every repair is a new order with a new client id, sent only after all earlier orders of the pair are final; the one exception
+is the hedge of a led pair, whose first leg may go on resting. Attempts are paced (PACE_NS, doubling to PACE_MAX_NS) and
+counted (ATTEMPTS_MAX, then a page and the operator; a close request counts afresh). Before anything leaves, executor.netting
+sees to it that orders of ours do not meet each other.
 
 Refused: a task per pair that awaits its answers (a fill before the answer, a late fill after the end, or a restart would each
-need a second way), and hedging on the first answer (the second is milliseconds away; acting on it doubles the leg).
+need a second way), and hedging on the first answer of two (the second is milliseconds away; acting on it doubles the leg).
 """
 
 from __future__ import annotations
 
-from decimal import Decimal
+from collections.abc import Sequence
 
-import msgspec
-
-from core.clock import NS_PER_MS, NS_PER_S
-from core.costs import mid_gap_bps
+from core.clock import NS_PER_S
 from core.ids import CommandId
-from core.messages import FINAL_PAIR, OpenPair, PairStatus
+from core.messages import AT_ONCE, Fallback, LegOrder, OpenPair, PairStatus, Sending
 from core.numeric import floor_to, from_float, least_common_lot
-from core.types import Instrument, OrderStatus, Quote, Side, TimeInForce, TradingState
-from executor.cures import Cures
+from core.types import OrderStatus, TradingState
+from executor import opening
 from executor.engine import Engine
+from executor.leading import Dust, Hedge, Lead, Leading, Over, Withdraw, rests
+from executor.netting import Wish
+from executor.opening import Ticket
 from executor.orders import Draft
-from executor.records import PairMoved, PairPlanned, UnhedgedMeasured
+from executor.pair_steps import PairSteps, Runtime
+from executor.pricing import touch_px
 from executor.repair import Cure, CureLeg, choose
 from executor.reports import pair_now
-from executor.state import OrderState, PairBook, PairLeg
+from executor.state import Key, OrderState, PairBook
 
-PACE_NS = 100 * NS_PER_MS
-PACE_MAX_NS = 5 * NS_PER_S
-ATTEMPTS_MAX = 100
+__all__ = ["Pairs", "Ticket"]
+
 COMPLETES_MAX = 2
-FILLS_WAIT_NS = 10 * NS_PER_S
-"""How long a flat pair waits for the fills behind its answers before it is closed with its result unknown."""
+CLEAR_WAIT_NS = 1 * NS_PER_S
+"""How long an opening waits for orders of ours that rest in its way to end."""
 
 _IN_FLIGHT = (OrderStatus.PREPARED, OrderStatus.SUBMITTED, OrderStatus.ACCEPTED)
 
 
-class Runtime(msgspec.Struct, kw_only=True):
-    """What a pair needs between two looks and may lose in a restart."""
-
-    attempts: int = 0
-    completes: int = 0
-    next_mono_ns: int = 0
-    warned: bool = False
-    overdue: bool = False
-    exhausted: bool = False
-    flat_mono_ns: int = 0
-    close_command: CommandId | None = None
-
-
-class Ticket(msgspec.Struct, frozen=True, kw_only=True):
-    """What admission allowed: both instruments, both quotes as re-read just before signing, and the size."""
-
-    long: Instrument
-    short: Instrument
-    long_quote: Quote
-    short_quote: Quote
-    qty: Decimal  # canonical
-    bound_by: str
-
-
-class Pairs:
+class Pairs(PairSteps):
     """Only writer of pair moves. `tick` is called every PACE_NS or so."""
 
     def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-        self._execution = engine.config.execution
-        self._runtime: dict[str, Runtime] = {}
-        self._cures = Cures(engine)
+        super().__init__(engine)
+        self._leading = Leading(engine, self._cures, self._quotes)
         engine.on_pair = self.look
 
     # ---- wishes -----------------------------------------------------------------------------------------------------
 
     def open(self, command: OpenPair, ticket: Ticket) -> PairBook:
-        """Plan the pair and put both legs on the wire. The command has passed every limit."""
+        """Plan the pair and put its first order, or both, on the wire. The command has passed every limit."""
         engine = self._engine
-        pair_id = engine.next_pair_id()
-        engine.know((ticket.long.venue, command.symbol))
-        engine.know((ticket.short.venue, command.symbol))
-        engine.record(
-            PairPlanned(
-                wire_ns=engine.clock.wire_ns(),
-                pair_id=pair_id,
-                command_id=command.command_id,
-                strategy=command.command_id.strategy,
-                symbol=command.symbol,
-                long_venue=ticket.long.venue,
-                short_venue=ticket.short.venue,
-                qty=ticket.qty,
-                long_ref_px=from_float(ticket.long_quote.ask_px),
-                short_ref_px=from_float(ticket.short_quote.bid_px),
-                edge_bps=command.edge_bps,
-                offset_bps=command.offset_bps,
-                basis_bps=mid_gap_bps(ticket.short_quote, ticket.long_quote),
-                exit_guard=command.exit_guard,
-                calendar_ns=engine.clock.calendar_ns(),
-            )
-        )
-        pair = engine.state.pairs[pair_id]
-        orders = engine.send(
-            [
-                self._opening(command, ticket.long, Side.BUY, command.long.limit_px, ticket.qty, pair_id),
-                self._opening(command, ticket.short, Side.SELL, command.short.limit_px, ticket.qty, pair_id),
-            ]
-        )
-        newest_ns = max(ticket.long_quote.local_mono_ns, ticket.short_quote.local_mono_ns)
-        engine.meter.tick_to_wire(engine.clock.mono_ns() - newest_ns)
-        for order, instrument in zip(orders, (ticket.long, ticket.short), strict=True):
-            self._engine.reserve(order, instrument)
+        pair = opening.plan(engine, command, ticket)
+        if pair.is_led:
+            opening.reserve(engine, pair, ticket)
+            self.look(pair, "planned")
+        else:
+            self._of(pair).opening = opening.both(command, ticket, pair)
+            self._open_both(pair)
+        quotes = [quote for quote in (ticket.long_quote, ticket.short_quote) if quote is not None]
+        if quotes:
+            engine.meter.tick_to_wire(engine.clock.mono_ns() - max(quote.local_mono_ns for quote in quotes))
         if ticket.bound_by != "asked" and pair.status is PairStatus.OPENING:
             self._move(pair, PairStatus.OPENING, f"capped by {ticket.bound_by}: {ticket.qty} of {command.qty}")
         else:
             engine.report(pair_now(pair, command.command_id), pair.plan.strategy)
         return pair
 
-    def request_close(self, pair: PairBook, reason: str, command_id: CommandId | None = None) -> None:
-        """Close both legs; from now on the pair is closing until it is flat or dust, over restarts too."""
+    def _open_both(self, pair: PairBook) -> None:
+        """Both first orders, unless one of them would meet a resting order of ours: then as soon as that is gone, at most
+        CLEAR_WAIT_NS later, and only while both touches are still within the limits."""
+        drafts = self._of(pair).opening
+        if drafts is None:
+            return
+        cleared = self._netting.clear(pair, drafts)
+        waited_ns = self._engine.clock.wire_ns() - pair.plan.wire_ns
+        if cleared is None and waited_ns <= CLEAR_WAIT_NS:
+            return
+        self._of(pair).opening = None
+        if cleared is None or (waited_ns and not self._within_limits(drafts)):
+            self._finish(pair, "an order of ours stood in the way")
+            return
+        orders = self._engine.send(cleared.drafts)
+        for order, draft in zip(orders, cleared.drafts, strict=True):
+            self._engine.reserve(order, draft.instrument)
+        for other in cleared.netted:
+            self.look(other, "netted")
+
+    def _within_limits(self, drafts: list[Draft]) -> bool:
+        for draft in drafts:
+            instrument = draft.instrument
+            quote = self._engine.usable_quote((instrument.venue, instrument.symbol))
+            if quote is None:
+                return False
+            touch = from_float(touch_px(quote, draft.side)) * instrument.multiplier
+            if draft.side.sign * (touch - instrument.ticks_to_px(draft.limit_ticks)) > 0:
+                return False
+        return True
+
+    def request_close(
+        self, pair: PairBook, reason: str, command_id: CommandId | None = None, sending: Sending = AT_ONCE
+    ) -> None:
+        """Close both legs; from now on the pair is closing until it is flat or dust (or, where a resting leg's rest was to
+        stay, until its deadline), over restarts too. Asked again, it goes on in the newer way."""
+        sending = self._sending_out(pair, sending)
         runtime = self._of(pair)
         runtime.attempts = runtime.next_mono_ns = 0
         runtime.exhausted = False
+        runtime.opening = None
         runtime.close_command = command_id or runtime.close_command
-        if not pair.is_final and not pair.closing:
-            self._move(pair, PairStatus.CLOSING, reason)
+        self._leading.ended.pop(pair.pair_id, None)
+        if not pair.is_final and (not pair.closing or pair.sending != sending):
+            self._move(pair, PairStatus.CLOSING, reason, sending=sending)
         self.look(pair, reason)
+
+    def _sending_out(self, pair: PairBook, sending: Sending) -> Sending:
+        """A leg on a venue that quotes first is never closed together with the other: a quote may be refused."""
+        desks = self._engine.desks
+        for leg in pair.legs:
+            if not sending.first and leg.venue in desks and desks[leg.venue].gateway.traits.quotes_first:
+                return Sending(order=LegOrder.QUOTE_FIRST, first=leg.venue)
+        return sending
+
+    def end_leads(self, why: str, strategy: str | None = None, pair_id: str | None = None) -> None:
+        """No more orders of the first leg for these pairs: their owner is gone, or somebody cancelled what rested."""
+        for pair in self._engine.state.live_pairs():
+            resting = pair.is_led and pair.sending.order is LegOrder.MAKER_FIRST
+            if resting and strategy in (None, pair.plan.strategy) and pair_id in (None, pair.pair_id):
+                self._leading.ended[pair.pair_id] = why
+                self.look(pair, why)
 
     def halve(self, pair: PairBook, reason: str) -> None:
         """Reduce both legs of an open pair by half (margin guard); a pair too small for that is closed."""
@@ -149,7 +156,7 @@ class Pairs:
             return
         if all(half is not None and half.is_open for half in halves):
             self._move(pair, PairStatus.REPAIRING, reason)
-            self._engine.send([self._cures.draft(pair, half, "close", 0) for half in halves if half is not None])
+            self._send(pair, [self._cures.draft(pair, half, "close", 0) for half in halves if half is not None])
 
     # ---- the protocol -----------------------------------------------------------------------------------------------
 
@@ -163,16 +170,27 @@ class Pairs:
         if any((leg.venue, pair.symbol) in self._engine.flattening for leg in pair.legs):
             return
         orders = list(self._engine.state.pair_orders(pair))
-        if any(order.status in _IN_FLIGHT for order in orders):
+        resting = [order for order in orders if rests(order)]
+        if any(order.status in _IN_FLIGHT and not rests(order) for order in orders):
             return
         unknown = [order for order in orders if order.status is OrderStatus.UNKNOWN]
         if unknown:
-            self._wait_unknown(pair, unknown)
+            self._withdraw(resting)
+            if not self._hedge_known(pair, unknown, why):
+                self._wait_unknown(pair, unknown)
             return
         if self._gave_up(pair):
             return
-        self._measure(pair)
-        if pair.long.lots == 0 and pair.short.lots == 0:
+        if self._unhedged.measure(pair) and pair.is_led:
+            self._of(pair).attempts = self._of(pair).next_mono_ns = 0
+        if self._of(pair).opening is not None:
+            self._open_both(pair)
+            return
+        if pair.is_led and not (pair.closing and pair.is_flat and not resting) and self._lead(pair, resting, why):
+            return
+        if resting:
+            self._withdraw(resting)
+        elif pair.is_flat:
             self._finish(pair, why)
         elif pair.closing:
             self._close_round(pair)
@@ -183,23 +201,86 @@ class Pairs:
 
     def tick(self) -> None:
         """Go on with every live pair; warn and page by the unhedged bounds."""
-        wire_ns = self._engine.clock.wire_ns()
         for pair in self._engine.state.live_pairs():
-            if pair.diverged_wire_ns and not pair.matched_wire_ns:
-                self._watch_unhedged(pair, wire_ns - pair.diverged_wire_ns)
+            self._unhedged.watch(pair)
             self.look(pair, "tick")
         for name in [n for n in self._runtime if n not in self._engine.state.pairs]:
             del self._runtime[name]
+        self._unhedged.forget()
+        self._leading.forget()
 
-    def _watch_unhedged(self, pair: PairBook, age_ns: int) -> None:
-        runtime, log = self._of(pair), self._engine.log
-        fields = {"pair_id": pair.pair_id, "symbol": pair.symbol, "unhedged_s": age_ns / NS_PER_S}
-        if age_ns > self._execution.unhedged_unwind_s * NS_PER_S and not runtime.overdue:
-            runtime.overdue = True
-            log.error("unhedged_overdue", status=pair.status.value, **fields)
-        elif age_ns > self._execution.unhedged_warn_s * NS_PER_S and not runtime.warned:
-            runtime.warned = True
-            log.warning("unhedged", status=pair.status.value, **fields)
+    # ---- a first leg and its hedge ----------------------------------------------------------------------------------
+
+    def _lead(self, pair: PairBook, resting: list[OrderState], why: str) -> bool:
+        """Do what the leading needs; False = it is over, and the pair goes on without."""
+        if pair.status is PairStatus.UNKNOWN:
+            self._move(pair, PairStatus.CLOSING if pair.closing else PairStatus.OPENING, "outcome known")
+        step = self._leading.next(pair, resting)
+        match step:
+            case Over():
+                return self._lead_over(pair, step.why)
+            case Hedge():
+                self._withdraw(step.withdraw)
+                self._repair(pair, why)
+            case Dust():
+                self._unhedged.tolerate(pair)
+                self.look(pair, "dust")
+            case Withdraw():
+                self._withdraw([step.order])
+            case Lead():
+                self._send(pair, [step.draft])
+        return True
+
+    def _lead_over(self, pair: PairBook, why: str) -> bool:
+        """True = it goes on in another way of being led. What the first leg's deadline left is sent by IOC, or stays."""
+        sending = pair.sending
+        opening.release(self._engine, pair)
+        ended = self._leading.ended.pop(pair.pair_id, None)
+        maker = sending.order is LegOrder.MAKER_FIRST
+        taker = sending.fallback is Fallback.TAKER or not maker
+        if pair.closing:
+            status = PairStatus.CLOSING if taker else PairStatus.REPAIRING  # which ends the closing
+            self._move(pair, status, why, sending=AT_ONCE)
+            return False
+        if maker and taker and ended is None and pair.epoch == self._engine.state.epoch:
+            thin = Sending(order=LegOrder.THIN_FIRST, first=sending.first)
+            self._move(pair, PairStatus.OPENING, why, sending=thin)
+            self.look(pair, why)
+            return True
+        if not pair.is_flat:
+            self._move(pair, PairStatus.REPAIRING, why, sending=AT_ONCE)
+        return False
+
+    def _withdraw(self, orders: Sequence[OrderState]) -> None:
+        for order in orders:
+            self._engine.cancel_order(order)
+
+    def _hedge_known(self, pair: PairBook, unknown: list[OrderState], why: str) -> bool:
+        """A first leg of unknown outcome has filled at least what is known: that much is hedged (more only comes on top)."""
+        if not pair.is_led or any(order.prepared.venue != pair.sending.first for order in unknown):
+            return False
+        if not self._leading.is_hedgeable(pair):
+            return False
+        self._repair(pair, why)
+        return True
+
+    def _wish(self, pair: PairBook, key: Key) -> Wish | None:
+        """What this pair would trade on `key` now, for netting: None while anything of it is under way there."""
+        leg = pair.leg(key[0])
+        orders = self._engine.state.pair_orders(pair)
+        if leg is None or key in self._engine.flattening or any(not order.status.is_final for order in orders):
+            return None
+        off = pair.off_qty
+        if pair.closing and leg.lots:
+            return Wish(side=leg.side.opposite, lots=abs(leg.lots))
+        if off * leg.side.sign > 0 and leg.lots:
+            lots = min(abs(leg.lots), int(abs(pair.imbalance_qty) / leg.lot_qty))
+            return Wish(side=leg.side.opposite, lots=lots) if lots else None
+        lots = self._leading.wish_lots(pair, leg) if pair.is_led and not pair.closing else 0
+        limit_px = pair.plan.long_limit_px if leg is pair.long else pair.plan.short_limit_px
+        return Wish(side=leg.side, lots=lots, limit_px=limit_px) if lots else None
+
+    # ---- unknown, agreed, differing, closing ------------------------------------------------------------------------
 
     def _wait_unknown(self, pair: PairBook, unknown: list[OrderState]) -> None:
         """Neither complete nor unwind. Only `unknown_policy = unwind_filled_leg` acts, and only once the venue that owes the
@@ -245,45 +326,57 @@ class Pairs:
             self._runtime.pop(pair.pair_id, None)
 
     def _repair(self, pair: PairBook, why: str) -> None:
-        if pair.status is not PairStatus.REPAIRING:
+        if pair.status is not PairStatus.REPAIRING and not pair.is_led:
             self._move(pair, PairStatus.REPAIRING, why)
         runtime = self._of(pair)
-        off = pair.off_qty
-        big, small = (pair.long, pair.short) if off > 0 else (pair.short, pair.long)
-        overdue = self._is_overdue(pair)
-        unwind = self._cure(pair, big, abs(off), reducing=True, overdue=overdue)
-        complete = self._cure(pair, small, abs(off), reducing=False, overdue=overdue)
-        if unwind is None or complete is None or not self._may_try(pair):
+        weighed = self._weigh(pair, runtime) if self._may_try(pair) else None
+        if weighed is None:
             return
-        opening = not pair.opened_calendar_ns and runtime.completes < COMPLETES_MAX
-        active = self._engine.state.trading_state is TradingState.ACTIVE
-        cure = choose(
-            complete,
-            unwind,
-            may_complete=opening and active,
-            overdue=overdue,
-            slippage_bps=self._execution.complete_slippage_bps,
-        )
+        cure, complete, unwind = weighed
         if cure is Cure.DUST:
-            self._tolerate(pair)
+            self._unhedged.tolerate(pair)
             self.look(pair, "dust")
         elif cure is Cure.COMPLETE:
             runtime.completes += 1
-            self._attempt(pair, [complete], "complete")
+            self._attempt(pair, [complete], "hedge" if pair.is_led else "complete")
+        elif cure is Cure.UNWIND and pair.is_led and not pair.closing:
+            self._lead_over(pair, "the hedge is not to be had")
+            runtime.attempts = runtime.next_mono_ns = 0
+            self.look(pair, why)
         elif cure is Cure.UNWIND:
-            self._attempt(pair, [unwind], "foreign" if pair.opened_calendar_ns else "unwind")
+            purpose = "hedge" if pair.is_led else "foreign" if pair.opened_calendar_ns else "unwind"
+            self._attempt(pair, [unwind], purpose)
+
+    def _weigh(self, pair: PairBook, runtime: Runtime) -> tuple[Cure, CureLeg, CureLeg] | None:
+        """What to do about legs that differ, with both cures as they stand; a live quote is asked for only where nothing else
+        will do. None while a contract is not listed."""
+        off, overdue = pair.imbalance_qty, self._unhedged.is_overdue(pair)
+        big, small = (pair.long, pair.short) if off > 0 else (pair.short, pair.long)
+        being_opened = not pair.opened_calendar_ns and not pair.closing and not pair.shrunk
+        active = self._engine.state.trading_state is TradingState.ACTIVE
+        may_complete = being_opened and active and (pair.is_led or runtime.completes < COMPLETES_MAX)
+        bound_bps = self._execution.complete_slippage_bps
+        for quoting in (False, True):
+            unwind = self._cure(pair, big, abs(off), reducing=True, overdue=overdue, quoting=quoting)
+            complete = self._cure(pair, small, abs(off), reducing=False, overdue=overdue, quoting=quoting)
+            if unwind is None or complete is None:
+                return None
+            cure = choose(complete, unwind, may_complete=may_complete, overdue=overdue, slippage_bps=bound_bps)
+            if cure is not Cure.WAIT or quoting:
+                return cure, complete, unwind
+        return None
 
     def _close_round(self, pair: PairBook) -> None:
         """Send what is left of both legs. Both at once or not at all, except the part by which one is larger."""
         if pair.status is not PairStatus.CLOSING:
             self._move(pair, PairStatus.CLOSING, pair.reason)
-        overdue = self._is_overdue(pair)
+        overdue = self._unhedged.is_overdue(pair)
         cures = [self._cure(pair, leg, abs(leg.qty), reducing=True, overdue=overdue) for leg in pair.legs if leg.lots]
         if any(cure is None for cure in cures):
             return
         wanted = [cure for cure in cures if cure is not None and cure.is_orderable]
         if not wanted:
-            self._tolerate(pair)
+            self._unhedged.tolerate(pair)
             self._finish(pair, "dust")
             return
         if not self._may_try(pair):
@@ -296,118 +389,3 @@ class Pairs:
         excess = self._cure(pair, big, abs(off), reducing=True, overdue=True) if off else None
         if excess is not None and excess.is_open:
             self._attempt(pair, [excess], "close")
-
-    def _finish(self, pair: PairBook, why: str) -> None:
-        """CLOSED or ABORTED; a result waits a moment for the fills behind the answers."""
-        runtime, now_ns = self._of(pair), self._engine.clock.mono_ns()
-        if pair.unbooked:
-            runtime.flat_mono_ns = runtime.flat_mono_ns or now_ns
-            if now_ns - runtime.flat_mono_ns < FILLS_WAIT_NS:
-                for leg in pair.legs:
-                    if leg.book.unbooked_lots:
-                        self._engine.on_hint(leg.venue, "fills missing")
-                return
-            self._engine.log.error("pair_result_unknown", pair_id=pair.pair_id, symbol=pair.symbol)
-        filled = any(order.filled_lots for order in self._engine.state.pair_orders(pair))
-        reason = why if not pair.closing or why == "dust" else pair.reason
-        self._move(pair, PairStatus.CLOSED if filled or pair.opened_calendar_ns else PairStatus.ABORTED, reason)
-        self._runtime.pop(pair.pair_id, None)
-
-    # ---- parts ------------------------------------------------------------------------------------------------------
-
-    def _of(self, pair: PairBook) -> Runtime:
-        return self._runtime.setdefault(pair.pair_id, Runtime())
-
-    def _is_overdue(self, pair: PairBook) -> bool:
-        if not pair.diverged_wire_ns or pair.matched_wire_ns:
-            return False
-        age_ns = self._engine.clock.wire_ns() - pair.diverged_wire_ns
-        return age_ns > self._execution.unhedged_unwind_s * NS_PER_S
-
-    def _may_try(self, pair: PairBook) -> bool:
-        runtime = self._of(pair)
-        if runtime.attempts >= ATTEMPTS_MAX:
-            if not runtime.exhausted:
-                runtime.exhausted = True
-                self._engine.log.error("pair_attempts_exhausted", pair_id=pair.pair_id, symbol=pair.symbol)
-            return False
-        return self._engine.clock.mono_ns() >= runtime.next_mono_ns
-
-    def _attempt(self, pair: PairBook, cures: list[CureLeg], purpose: str) -> None:
-        runtime = self._of(pair)
-        pace_ns = min(PACE_NS << min(runtime.attempts, 16), PACE_MAX_NS)
-        runtime.next_mono_ns = self._engine.clock.mono_ns() + pace_ns
-        drafts = [self._cures.draft(pair, cure, purpose, runtime.attempts) for cure in cures]
-        runtime.attempts += 1
-        if purpose != "close":
-            self._engine.meter.repair(purpose)
-        self._engine.send(drafts)
-
-    def _cure(self, pair: PairBook, leg: PairLeg, qty: Decimal, *, reducing: bool, overdue: bool) -> CureLeg | None:
-        return self._cures.leg(pair, leg, qty, reducing=reducing, overdue=overdue)
-
-    def _tolerate(self, pair: PairBook) -> None:
-        """What is left is dust: the episode ends here, measured, and the difference is accepted."""
-        since_ns = pair.diverged_wire_ns or self._engine.clock.wire_ns()
-        self._record_unhedged(pair, self._engine.clock.wire_ns() - since_ns)
-
-    def _measure(self, pair: PairBook) -> None:
-        """Record a finished episode of differing legs."""
-        if pair.diverged_wire_ns and pair.matched_wire_ns:
-            self._record_unhedged(pair, pair.matched_wire_ns - pair.diverged_wire_ns)
-
-    def _record_unhedged(self, pair: PairBook, duration_ns: int) -> None:
-        notional_usd = pair.diverged_qty * pair.plan.long_ref_px
-        self._engine.record(
-            UnhedgedMeasured(
-                wire_ns=self._engine.clock.wire_ns(),
-                pair_id=pair.pair_id,
-                duration_ns=duration_ns,
-                notional_usd=notional_usd,
-            )
-        )
-        self._engine.meter.unhedged(duration_ns, notional_usd)
-        runtime = self._of(pair)
-        runtime.warned = runtime.overdue = False
-
-    def _opening(
-        self, command: OpenPair, instrument: Instrument, side: Side, limit_px: Decimal, qty: Decimal, pair_id: str
-    ) -> Draft:
-        return Draft(
-            instrument=instrument,
-            side=side,
-            lots=instrument.qty_to_lots(qty),
-            limit_ticks=instrument.px_to_ticks(limit_px, side),
-            time_in_force=TimeInForce.IOC,
-            reduce_only=False,
-            purpose="open",
-            strategy=command.command_id.strategy,
-            pair_id=pair_id,
-            command_id=command.command_id,
-        )
-
-    def _move(self, pair: PairBook, status: PairStatus, reason: str) -> None:
-        """Journal, report, and answer the commands that waited for this."""
-        engine = self._engine
-        engine.record(
-            PairMoved(
-                wire_ns=engine.clock.wire_ns(),
-                pair_id=pair.pair_id,
-                status=status,
-                reason=reason,
-                calendar_ns=engine.clock.calendar_ns(),
-            )
-        )
-        engine.log.info("pair", pair_id=pair.pair_id, symbol=pair.symbol, status=status.value, reason=reason)
-        waiting = []
-        if status in FINAL_PAIR or status is PairStatus.OPEN:
-            opened = engine.state.commands.get(pair.plan.command_id)
-            if opened is not None and not opened.answers:
-                waiting.append(pair.plan.command_id)
-        runtime = self._runtime.get(pair.pair_id)
-        if status in FINAL_PAIR and runtime is not None and runtime.close_command is not None:
-            waiting.append(runtime.close_command)
-        for command_id in waiting:
-            engine.answer(command_id, pair_now(pair, command_id))
-        if not any(command_id.strategy == pair.plan.strategy for command_id in waiting):
-            engine.report(pair_now(pair), pair.plan.strategy)

@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import Protocol
 
 from core.messages import AnyReport, DenyReason
-from core.types import Busy, Down, MarkPrice, OrderStatus, ReadResult, Venue
+from core.types import Busy, Down, Liquidity, MarkPrice, OrderStatus, ReadResult, Venue
 from executor.records import AnyRecord
 
 
@@ -33,6 +33,7 @@ class Books(Protocol):
     def slot(self, symbol: str) -> int | None: ...
     def quote(self, slot: int) -> ReadResult: ...
     def mark(self, slot: int) -> MarkPrice | Down | Busy: ...
+    def liquidity(self, slot: int) -> Liquidity | Down | Busy: ...
 
 
 class Meter(Protocol):

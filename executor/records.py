@@ -130,13 +130,15 @@ class FillRecorded(Record, frozen=True, kw_only=True, tag="fill"):
 
 
 class PositionAdopted(Record, frozen=True, kw_only=True, tag="adopted"):
-    """The venue's position differs from our fills and the venue has the last word; `lots` signed, `why` says what it was."""
+    """The venue's position differs from our fills and the venue has the last word; `lots` signed, `why` says what it was.
+    `cleared`: after a flatten, and with no lots: nothing of any owner is left, also where owners stood on both sides."""
 
     venue: Venue
     symbol: str
     lots: int
     foreign: bool
     why: str
+    cleared: bool = False
 
 
 class Frozen(Record, frozen=True, kw_only=True, tag="frozen"):

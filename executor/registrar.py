@@ -124,8 +124,9 @@ class Registrar:
         self.record(TradingStateSet(wire_ns=self.clock.wire_ns(), state=state, reason=reason))
         self.journal.sync()
 
-    def adopt(self, key: Key, lots: int, *, foreign: bool, why: str) -> None:
-        """The venue's position replaces ours (signed lots); legs of pairs that it reduces are looked at again."""
+    def adopt(self, key: Key, lots: int, *, foreign: bool, why: str, cleared: bool = False) -> None:
+        """The venue's position replaces ours (signed lots); legs of pairs that it reduces are looked at again. `cleared`: see
+        PositionAdopted."""
         self.know(key)
         before = self.state.lots(key)
         self.log.warning(
@@ -133,7 +134,13 @@ class Registrar:
         )
         self.record(
             PositionAdopted(
-                wire_ns=self.clock.wire_ns(), venue=key[0], symbol=key[1], lots=lots, foreign=foreign, why=why
+                wire_ns=self.clock.wire_ns(),
+                venue=key[0],
+                symbol=key[1],
+                lots=lots,
+                foreign=foreign,
+                why=why,
+                cleared=cleared,
             )
         )
         if foreign and lots:

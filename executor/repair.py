@@ -1,7 +1,8 @@
 """Legs that differ: complete the short one, unwind the long one, call it dust, or wait. Pure.
 
 Both cures cost: completing pays how far the missing leg's touch has run from the price the pair was decided on, unwinding
-pays the way from the entry price back through the spread; each pays one taker fee. The cheaper is taken, completing only
+pays the way from the entry price back through the spread; each pays one taker fee, and what a venue of its latency class is
+expected to slip (`extra_cross_bps`). The cheaper is taken, completing only
 within `complete_slippage_bps`, and only for a pair that is still being opened: later the target is the smaller leg (a
 foreign fill says that the venue, or a person, wanted it smaller). A residual that no venue accepts as an order is dust:
 shown, never rounded up.
@@ -16,6 +17,7 @@ import msgspec
 from core.numeric import BPS, from_float
 from core.types import Instrument, Side
 from executor.pricing import adverse_bps
+from executor.venues.base import LiveQuote
 
 
 class Cure(enum.Enum):
@@ -34,6 +36,9 @@ class CureLeg(msgspec.Struct, frozen=True, kw_only=True):
     touch: float | None
     ref_px: float  # what trading at `touch` is measured against
     taker_fee: float
+    extra_bps: float = 0.0  # of the venue's latency class
+    reducing: bool  # towards flat, or away from it
+    quote: LiveQuote | None = None  # behind `touch`, on venues that quote first
     sendable: bool  # connection warm, budget left, no order of unknown outcome on it
 
     @property
@@ -48,7 +53,7 @@ class CureLeg(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def cost_bps(self) -> float:
-        return self.adverse_bps + self.taker_fee / BPS
+        return self.adverse_bps + self.extra_bps + self.taker_fee / BPS
 
     @property
     def is_open(self) -> bool:

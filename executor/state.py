@@ -22,7 +22,7 @@ import msgspec
 
 from core.errors import invariant
 from core.ids import CommandId
-from core.messages import PairStatus
+from core.messages import AT_ONCE, PairStatus
 from core.types import OrderStatus, Side, TradingState, Venue
 from executor.holdings import CommandState, Key, OrderState, PairBook, PairLeg, PositionState
 from executor.orders import may_move
@@ -178,14 +178,16 @@ class State(SubLedgers, kw_only=True):
             self.pairs_closed += (record.status is PairStatus.CLOSED) - (pair.status is PairStatus.CLOSED)
         if record.status is PairStatus.CLOSING:
             pair.closing = True
-        elif record.status is PairStatus.OPEN:
-            pair.closing = False  # a maker's close whose rest was to stay
+        elif record.status is PairStatus.OPEN or (record.status is PairStatus.REPAIRING and record.sending is not None):
+            pair.closing = False  # a close whose rest was to stay
         pair.status = record.status
         pair.reason = record.reason
         pair.moved_calendar_ns = record.calendar_ns
         pair.ended_calendar_ns = record.calendar_ns if pair.is_final else 0
         if record.sending is not None:
             pair.sending, pair.sending_wire_ns = record.sending, record.wire_ns
+        elif pair.is_final or record.status is PairStatus.OPEN:
+            pair.sending = AT_ONCE
         if pair.is_final:
             self.live.pop(record.pair_id, None)
         else:
@@ -253,7 +255,9 @@ class State(SubLedgers, kw_only=True):
         leg = pair.leg(fill.venue) if pair else None
         self._believe(order, order.filled_lots - believed, record.wire_ns)
         if pair is None or leg is None:
-            self._attribute(fill, record.wire_ns)
+            taken = self._attribute(fill, record.wire_ns)
+            if order.prepared.purpose == "manual":
+                position.by_hand_lots -= taken * fill.side.sign  # it was the leg's
             self._settle_foreign(key)
         else:
             self.net_usd += leg.book.book(signed, fill.px, fill.fee_usd, lot_size)

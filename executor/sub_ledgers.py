@@ -109,21 +109,25 @@ class SubLedgers(msgspec.Struct, kw_only=True):
             pair.track(wire_ns)
         self._settle_foreign(order.key)
 
-    def _attribute(self, fill: Fill, wire_ns: int) -> None:
+    def _attribute(self, fill: Fill, wire_ns: int) -> int:
         """A fill outside any pair that reduces a live pair's leg belongs to that leg (liquidation, flatten, by hand), as far as
-        the position no longer covers the legs: a part that is foreign or by hand goes first."""
+        the position no longer covers the legs: a part that is foreign or by hand goes first. Returns the unsigned lots of it
+        that were some leg's."""
         claimed = sum(leg.lots for leg in self._legs((fill.venue, fill.symbol))) * -fill.side.sign
         covered = max(0, self._position((fill.venue, fill.symbol)).book.lots * -fill.side.sign)
-        left = min(fill.lots, max(0, claimed - covered))
+        left, taken = min(fill.lots, max(0, claimed - covered)), 0
         for pair in self.live_pairs():
             leg = pair.leg(fill.venue)
             if pair.symbol != fill.symbol or leg is None or leg.lots * fill.side.sign >= 0 or not left:
                 continue
             part = min(left, abs(leg.lots))
             left -= part
+            taken += part
+            pair.shrunk = True
             leg.book.lots += part * fill.side.sign
             self.net_usd += leg.book.book(part * fill.side.sign, fill.px, fill.fee_usd * part / fill.lots, leg.lot_size)
             pair.track(wire_ns)
+        return taken
 
     def _adopt(self, record: PositionAdopted) -> None:
         """The venue's word replaces ours; what live legs claim beyond it is taken from them, at their entry price."""
@@ -133,14 +137,18 @@ class SubLedgers(msgspec.Struct, kw_only=True):
         position.book.lots = record.lots
         position.foreign = False
         excess = self.overclaimed(key)
+        if record.cleared:
+            position.by_hand_lots = 0
         position.foreign = record.foreign and record.lots != 0
         position.why = record.why
         for pair in self.live_pairs():
             leg = pair.leg(record.venue)
-            if pair.symbol != record.symbol or leg is None or leg.lots * excess <= 0:
+            if pair.symbol != record.symbol or leg is None or (leg.lots * excess <= 0 and not record.cleared):
                 continue
             part = min(abs(excess), abs(leg.lots)) * (1 if excess > 0 else -1)
+            part = leg.lots if record.cleared else part
             excess -= part
+            pair.shrunk = pair.shrunk or bool(part)
             leg.book.lots -= part
             leg.book.booked_lots -= part
             pair.track(record.wire_ns)

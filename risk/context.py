@@ -11,7 +11,7 @@ from decimal import Decimal
 import msgspec
 
 from core.messages import DenyReason
-from core.types import Instrument, ReadResult, Side, TradingState
+from core.types import Instrument, Liquidity, ReadResult, Side, TradingState
 
 Numbers = dict[str, float]
 
@@ -56,6 +56,10 @@ class LegContext(msgspec.Struct, frozen=True, kw_only=True):
     margin_used_ratio: float
     may_send: bool  # the throttle admits one more order
     entry_ready: bool
+    quotes_first: bool = False  # no book: a live quote within the limit decides when it comes
+    rests: bool = False  # it is placed post-only: its limit need not reach the other side
+    wallet: bool = False  # spot: bought with free quote, without leverage
+    depth: Liquidity | None = None  # measured deeper than the touch; None = it is not
 
 
 class OpenContext(msgspec.Struct, frozen=True, kw_only=True):

@@ -24,8 +24,9 @@ from core.costs import edge_at_limits_bps
 from core.messages import DenyReason
 from core.numeric import BPS, is_multiple
 from core.settings import ExecutionConfig, RiskConfig
-from core.sizing import common_size, minimum_pair_qty, perp_capacity_usd
+from core.sizing import common_size, minimum_pair_qty, perp_capacity_usd, spot_capacity_usd
 from core.types import Quote, QuoteFlag, Side, Stale, TradingState
+from risk.closable import check_exit
 from risk.context import Allowed, CloseContext, Denied, LegContext, OpenContext, OrderContext, Verdict
 from risk.margin import MarginAction, account_action, leg_action
 
@@ -46,8 +47,17 @@ def check_open(ctx: OpenContext, risk: RiskConfig, execution: ExecutionConfig) -
         or _leg_fit(ctx.long, risk, execution)
         or _leg_fit(ctx.short, risk, execution)
         or _books(ctx, risk)
-        or _size_pair(ctx, risk)
+        or _sized_to_close(ctx, risk, execution)
     )
+
+
+def _sized_to_close(ctx: OpenContext, risk: RiskConfig, execution: ExecutionConfig) -> Verdict:
+    """The size, if both legs of it could be closed again."""
+    verdict = _size_pair(ctx, risk)
+    if isinstance(verdict, Denied):
+        return verdict
+    refusals = [check_exit(leg, verdict.qty, ctx.now_mono_ns, execution) for leg in (ctx.long, ctx.short)]
+    return refusals[0] or refusals[1] or verdict
 
 
 def check_order(ctx: OrderContext, risk: RiskConfig, execution: ExecutionConfig) -> Verdict:
@@ -177,7 +187,7 @@ def _margin_sane(leg: LegContext, risk: RiskConfig) -> Denied | None:
 
 
 def _leverage_verified(leg: LegContext) -> Denied | None:
-    if leg.leverage_read == leg.leverage_wanted:
+    if leg.wallet or leg.leverage_read == leg.leverage_wanted:
         return None
     return Denied(
         reason=DenyReason.LEVERAGE_UNVERIFIED,
@@ -195,6 +205,8 @@ def _budget_left(leg: LegContext) -> Denied | None:
 def _quote_usable(leg: LegContext) -> Denied | None:
     name = f"{leg.instrument.venue}:{leg.instrument.symbol}"
     quote = leg.quote
+    if leg.quotes_first:
+        return None
     if isinstance(quote, Stale):
         return Denied(
             reason=DenyReason.QUOTE_STALE, detail=f"{name}: stale quote", numbers={"age_ms": quote.age_ns / NS_PER_MS}
@@ -220,7 +232,7 @@ def _price_sane(leg: LegContext, risk: RiskConfig) -> Denied | None:
             detail=f"{name}: the limit is not on the price grid",
             numbers={"limit_px": float(leg.limit_px), "tick": float(inst.tick_at(abs(leg.limit_px)))},
         )
-    if not isinstance(quote, Quote):
+    if not isinstance(quote, Quote) or leg.quotes_first:
         return None
     touch = quote.ask_px if leg.side is Side.BUY else quote.bid_px
     beyond_bps = leg.side.sign * (_canonical_limit(leg) - touch) / touch / BPS
@@ -243,8 +255,8 @@ def _books(ctx: OpenContext, risk: RiskConfig) -> Denied | None:
     )
     if refusal:
         return refusal
-    long, short = ctx.long.quote, ctx.short.quote
-    if not isinstance(long, Quote) or not isinstance(short, Quote):
+    long, short = _book(ctx.long), _book(ctx.short)
+    if long is None or short is None:
         return Denied(reason=DenyReason.QUOTE_UNUSABLE, detail="no quote")
     ratio = short.mid / long.mid
     if abs(ratio - 1.0) > MULTIPLIER_TOLERANCE:
@@ -262,7 +274,7 @@ def _edge_stands(ctx: OpenContext, long: Quote, short: Quote, min_edge_bps: floa
 
     The spreads of the entry are inside the limits already, and so is the slippage: a limit is the worst price there is."""
     long_px, short_px = _canonical_limit(ctx.long), _canonical_limit(ctx.short)
-    if long_px < long.ask_px or short_px > short.bid_px:
+    if (long_px < long.ask_px and not ctx.long.rests) or (short_px > short.bid_px and not ctx.short.rests):
         return Denied(
             reason=DenyReason.EDGE_GONE,
             detail="a touch has moved beyond its limit: that leg would not fill",
@@ -288,6 +300,14 @@ def _edge_stands(ctx: OpenContext, long: Quote, short: Quote, min_edge_bps: floa
     )
 
 
+def _book(leg: LegContext) -> Quote | None:
+    """A leg's book; for one that is quoted only now, its limit stands in for both sides: that is the worst it may be."""
+    if not leg.quotes_first:
+        return leg.quote if isinstance(leg.quote, Quote) else None
+    px = _canonical_limit(leg)
+    return Quote(px, 0.0, px, 0.0, 0, 0, 0, 0, 0)
+
+
 _BOUND_REASON = {
     "asked": DenyReason.BELOW_MINIMUM,
     "max_order_usd": DenyReason.LIMIT_ORDER,
@@ -298,6 +318,7 @@ _BOUND_REASON = {
     "max_total_alloc": DenyReason.LIMIT_TOTAL,
     "max_notional_usd": DenyReason.LIMIT_VENUE,
     "capacity": DenyReason.CAPACITY,
+    "max_qty": DenyReason.LIMIT_ORDER,
 }
 
 
@@ -307,9 +328,9 @@ def _size_pair(ctx: OpenContext, risk: RiskConfig) -> Verdict:
     bounds = _usd_bounds(ctx, risk)
     for leg in (ctx.long, ctx.short):
         _tighten(bounds, "max_notional_usd", _usd(leg.venue_max_usd) - leg.venue_notional_usd)
-        _tighten(
-            bounds, "capacity", perp_capacity_usd(leg.free_margin_usd or Decimal(0), leg.leverage_wanted, leg.taker_fee)
-        )
+        _tighten(bounds, "capacity", _capacity_usd(leg))
+        if leg.instrument.max_qty:
+            _tighten(bounds, "max_qty", leg.instrument.max_qty * leg.limit_px)
     dearer = max(long_px, short_px)
     sizes = {name: usd / dearer for name, usd in bounds.items()}
     sizes["asked"] = ctx.qty
@@ -323,9 +344,7 @@ def _size_order(ctx: OrderContext, risk: RiskConfig) -> Verdict:
     px = leg.limit_px / leg.instrument.multiplier
     bounds = _usd_bounds(ctx, risk)
     _tighten(bounds, "max_notional_usd", _usd(leg.venue_max_usd) - leg.venue_notional_usd)
-    _tighten(
-        bounds, "capacity", perp_capacity_usd(leg.free_margin_usd or Decimal(0), leg.leverage_wanted, leg.taker_fee)
-    )
+    _tighten(bounds, "capacity", _capacity_usd(leg))
     sizes = {name: usd / px for name, usd in bounds.items()}
     sizes["asked"] = ctx.qty
     name = min(sizes, key=lambda key: sizes[key])
@@ -366,6 +385,13 @@ def _usd_bounds(ctx: OpenContext | OrderContext, risk: RiskConfig) -> dict[str, 
         "max_total_usd": _usd(risk.max_total_usd) - ctx.total_notional_usd,
         "max_total_alloc": _usd(risk.max_total_alloc) * equity - ctx.total_notional_usd,
     }
+
+
+def _capacity_usd(leg: LegContext) -> Decimal:
+    free_usd = leg.free_margin_usd or Decimal(0)
+    if leg.wallet:
+        return spot_capacity_usd(free_usd, leg.taker_fee)
+    return perp_capacity_usd(free_usd, leg.leverage_wanted, leg.taker_fee)
 
 
 def _tighten(bounds: dict[str, Decimal], name: str, usd: Decimal) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import enum
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from decimal import Decimal
 
 import msgspec
@@ -36,6 +36,7 @@ from executor.venues.base import (
     FeeRates,
     FillSeen,
     FundingPayment,
+    LiveQuote,
     NotFound,
     OrderRequest,
     OrderSeen,
@@ -120,6 +121,12 @@ class FakeGateway:
         self.balance_usd = Decimal(10_000)
         self.tops: dict[str, TopOfBook] = {}
         self.rehearsals = 0
+        self.armed: list[tuple[str, ...]] = []  # symbols of each arming
+        self.disarmed: list[tuple[str, ...]] = []
+        self.switch_fails = False
+        self.quote_px: Decimal | None = None
+        self.quote_life_ns = 5_000_000_000
+        self.quotes_asked: list[tuple[Side, int]] = []
         self.closed = False
         self.unlisted: dict[str, Decimal] = {}
         self._clock = clock
@@ -194,6 +201,29 @@ class FakeGateway:
     def unknown_bound_ns(self, request: OrderRequest) -> int:
         return request.expires_wire_ns
 
+    async def arm_dead_man(self, instruments: Sequence[Instrument]) -> None:
+        self._require_reachable()
+        if self.switch_fails:
+            raise VenueError(f"{self.venue}: the switch does not take")
+        self.armed.append(tuple(sorted(instrument.symbol for instrument in instruments)))
+
+    async def disarm_dead_man(self, instruments: Sequence[Instrument]) -> None:
+        self._require_reachable()
+        self.disarmed.append(tuple(sorted(instrument.symbol for instrument in instruments)))
+
+    async def request_quote(self, instrument: Instrument, side: Side, lots: int) -> LiveQuote:
+        self._require_reachable()
+        self.quotes_asked.append((side, lots))
+        if self.quote_px is None:
+            raise VenueError(f"{self.venue}: no quote")
+        return LiveQuote(
+            quote_id=f"q{len(self.quotes_asked)}",
+            side=side,
+            lots=lots,
+            px=self.quote_px,
+            valid_until_mono_ns=self._clock.mono_ns() + self.quote_life_ns,
+        )
+
     async def lookup(self, instrument: Instrument, client_order_id: str) -> VenueOrder | NotFound:
         self._require_reachable()
         placed = self.placed.get(client_order_id)
@@ -263,6 +293,26 @@ class FakeGateway:
         """The venue filled what it had said it did not."""
         placed = self.placed[client_order_id]
         self._tell([self._execute(placed, lots, 0)])
+
+    def match(self, client_order_id: str, lots: int) -> None:
+        """Somebody trades with an order of ours that rests."""
+        placed = self.placed[client_order_id]
+        fill = self._execute(placed, lots, 0)
+        if placed.filled_lots >= placed.request.lots:
+            placed.status = OrderStatus.FILLED
+        self._tell([fill])
+
+    def end_resting(self, client_order_id: str, status: OrderStatus = OrderStatus.CANCELED) -> None:
+        """The venue takes a resting order off its book and says so."""
+        placed = self.placed[client_order_id]
+        placed.status = status
+        if self._sink is not None:
+            self._sink(OrderSeen(venue=self.venue, order=self.stated(placed)))
+
+    @property
+    def resting(self) -> list[str]:
+        """Client ids of what rests, oldest first."""
+        return [name for name, placed in self.placed.items() if placed.status is OrderStatus.ACCEPTED]
 
     def tell_missing(self, client_order_id: str) -> None:
         """The stream catches up with fills it had left out."""

@@ -26,7 +26,19 @@ from core.messages import (
     PairState,
 )
 from core.numeric import from_float
-from core.types import Busy, Down, Instrument, MarkPrice, OrderStatus, Quote, QuoteFlag, ReadResult, Side, Venue
+from core.types import (
+    Busy,
+    Down,
+    Instrument,
+    Liquidity,
+    MarkPrice,
+    OrderStatus,
+    Quote,
+    QuoteFlag,
+    ReadResult,
+    Side,
+    Venue,
+)
 from executor.admission import Admission
 from executor.commands import Commands
 from executor.desk import Desk
@@ -96,6 +108,7 @@ class FakeBook:
     def __init__(self) -> None:
         self.quotes: dict[str, ReadResult] = {}
         self.marks: dict[str, MarkPrice] = {}
+        self.depths: dict[str, Liquidity] = {}
         self._names: list[str] = []
 
     def slot(self, symbol: str) -> int | None:
@@ -110,6 +123,9 @@ class FakeBook:
 
     def mark(self, slot: int) -> MarkPrice | Down | Busy:
         return self.marks.get(self._names[slot], Down("no mark yet"))
+
+    def liquidity(self, slot: int) -> Liquidity | Down | Busy:
+        return self.depths.get(self._names[slot], Down("not measured yet"))
 
 
 class CountingMeter:

@@ -16,12 +16,15 @@ from core.messages import (
     CancelOrder,
     ClosePair,
     DenyReason,
+    LegOrder,
     PairState,
     PairStatus,
+    Sending,
     SetTradingState,
+    SubmitOrder,
 )
 from core.settings import Mode
-from core.types import Balance, Down, QuoteFlag, Side, Stale, TradingState
+from core.types import Balance, Down, Quote, QuoteFlag, Side, Stale, TimeInForce, TradingState
 from executor.desk import Desk
 from tests.executor.fake_gateway import Answer, Plan
 from tests.executor.rig import LONG, SHORT, Client, Rig, quote, settle
@@ -232,6 +235,34 @@ def halt_by_strategy(rig: Rig) -> AnyCommand:
     )
 
 
+def maker_unnamed(rig: Rig) -> AnyCommand:
+    return opens(rig, sending=Sending(order=LegOrder.MAKER_FIRST))
+
+
+def nothing_bid(rig: Rig) -> AnyCommand:
+    """What is bought at Hyperliquid could not be sold there again: less than its smallest order is bid."""
+    book = rig.books[LONG].quotes["BTC"]
+    assert isinstance(book, Quote)
+    return _book_becomes(rig, book._replace(bid_qty=0.00001))
+
+
+def _book_becomes(rig: Rig, book: Quote) -> AnyCommand:
+    rig.books[LONG].quotes["BTC"] = book
+    return opens(rig)
+
+
+def by_hand_order(rig: Rig, side: Side, px: str, tif: TimeInForce) -> SubmitOrder:
+    return SubmitOrder(
+        command_id=rig.next_id("manual"), valid_until_mono_ns=1 << 62, venue=LONG, symbol="BTC", side=side,
+        qty=Decimal("0.01"), limit_px=Decimal(px), time_in_force=tif, reduce_only=False,
+    )  # fmt: skip
+
+
+def own_order(rig: Rig) -> AnyCommand:
+    rig.commands.take(by_hand_order(rig, Side.SELL, "100001.0", TimeInForce.GTC), Client("manual"))
+    return by_hand_order(rig, Side.BUY, "100001.0", TimeInForce.IOC)
+
+
 CASES: list[tuple[DenyReason, Spoil]] = [
     (DenyReason.NOT_READY, not_ready),
     (DenyReason.EXPIRED, expired),
@@ -281,6 +312,9 @@ CASES: list[tuple[DenyReason, Spoil]] = [
     (DenyReason.NO_SUCH_ORDER, no_order),
     (DenyReason.PAIR_BUSY, busy_pair),
     (DenyReason.NOT_AUTHORIZED, halt_by_strategy),
+    (DenyReason.LEG_ORDER, maker_unnamed),
+    (DenyReason.THIN_BOOK, nothing_bid),
+    (DenyReason.OWN_ORDER, own_order),
 ]
 
 

@@ -77,7 +77,9 @@ def test_attempts_reach_further_up_to_the_bound() -> None:
 # ---- repair -----------------------------------------------------------------------------------------------------------
 
 
-def _leg(touch: float | None, ref: float, side: Side, lots: int = 10, sendable: bool = True) -> CureLeg:
+def _leg(
+    touch: float | None, ref: float, side: Side, lots: int = 10, sendable: bool = True, extra_bps: float = 0.0
+) -> CureLeg:
     return CureLeg(
         instrument=instrument(SHORT),
         side=side,
@@ -85,6 +87,8 @@ def _leg(touch: float | None, ref: float, side: Side, lots: int = 10, sendable: 
         touch=touch,
         ref_px=ref,
         taker_fee=0.0004,
+        extra_bps=extra_bps,
+        reducing=False,
         sendable=sendable,
     )
 
@@ -104,6 +108,11 @@ def test_the_cheaper_cure_wins_within_the_bound() -> None:
     assert _choose(NEAR, BACK) is Cure.COMPLETE
     assert _choose(_leg(99_900.0, 100_000.0, Side.SELL), BACK) is Cure.UNWIND
     assert _choose(FAR, _leg(99_000.0, 100_000.0, Side.SELL)) is Cure.UNWIND  # cheaper, but beyond the bound
+
+
+def test_what_a_slow_venue_is_expected_to_slip_is_part_of_the_cost() -> None:
+    assert _choose(_leg(99_990.0, 100_000.0, Side.SELL, extra_bps=3.0), BACK) is Cure.COMPLETE
+    assert _choose(_leg(99_990.0, 100_000.0, Side.SELL, extra_bps=5.0), BACK) is Cure.UNWIND
 
 
 def test_completing_needs_permission_and_time() -> None:

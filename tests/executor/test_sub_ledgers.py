@@ -13,6 +13,7 @@ from core.types import Side, TimeInForce
 from executor.orders import Draft
 from executor.records import Netted
 from executor.sub_ledgers import BY_HAND, REST
+from tests.executor.fake_gateway import Plan
 from tests.executor.rig import LONG, SHORT, Rig, settle
 
 KEY = (LONG, "BTC")
@@ -127,3 +128,47 @@ async def test_an_order_of_a_pair_on_a_third_venue_makes_a_stand_in_leg(rig: Rig
     assert pair.leg(SHORT) is pair.hedge
     assert not pair.is_flat
     assert pair.net_usd == sum((leg.book.net_usd for leg in pair.all_legs), Decimal(0))
+
+
+async def test_a_reduction_by_hand_is_the_legs_and_leaves_nothing_by_hand(rig: Rig) -> None:
+    await rig.open("0.01")
+    rig.engine.on_pair = lambda pair, why: None
+    rig.engine.send([by_hand(rig, Side.SELL, 4, reduce_only=True)])
+    await settle()
+    assert rig.state.sub_ledgers(KEY) == {"scalp": 6}
+    rig.engine.send([by_hand(rig, Side.SELL, 8)])
+    await settle()
+    assert rig.state.sub_ledgers(KEY) == {BY_HAND: -2}
+    rig.check()
+
+
+async def test_a_position_cleared_by_a_flatten_leaves_nobody_anything(rig: Rig) -> None:
+    """Owners on both sides of an empty position: nothing to close at the venue, and nothing to unwind afterwards."""
+    rig.engine.send([by_hand(rig, Side.BUY, 4)])
+    await settle()
+    rig.commands.take(turned(rig, "0.004"), rig.operator)
+    await settle()
+    (pair,) = rig.state.live_pairs()
+    rig.engine.on_pair = lambda pair, why: None
+    rig.engine.adopt(KEY, 0, foreign=False, why="agrees, but was not cleared")
+    assert pair.short.lots == -4
+    rig.engine.adopt(KEY, 0, foreign=False, why="flattened", cleared=True)
+    assert rig.state.sub_ledgers(KEY) == {}
+    assert pair.short.lots == 0
+    assert rig.journal.replayed() == rig.state
+
+
+async def test_what_was_taken_from_an_opening_pair_is_not_bought_again(tmp_path: Path) -> None:
+    rig = Rig(tmp_path)
+    rig.gateways[SHORT].plans.append(Plan(held=True))
+    rig.commands.take(rig.open_command("0.01"), rig.client)
+    await settle()
+    rig.gateways[LONG].foreign_fill("BTC", Side.SELL, 4, Decimal(100_000))
+    rig.gateways[SHORT].release()
+    await settle()
+    (pair,) = rig.state.pairs.values()
+    for _ in range(3):
+        await rig.turn(300.0)
+    assert (pair.long.qty, pair.short.qty) == (Decimal("0.006"), Decimal("-0.006"))
+    assert [order.prepared.purpose for order in rig.orders(pair)] == ["open", "open", "unwind"]
+    rig.check()

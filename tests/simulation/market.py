@@ -8,7 +8,7 @@ import random
 from decimal import Decimal
 
 from core.clock import NS_PER_MS, NS_PER_S
-from core.types import Busy, Down, Instrument, MarkPrice, Quote, QuoteFlag, ReadResult, Stale, Venue
+from core.types import Busy, Down, Instrument, Liquidity, MarkPrice, Quote, QuoteFlag, ReadResult, Stale, Venue
 from executor.venues.base import TopOfBook
 from tests.simulation.world import World
 
@@ -106,6 +106,9 @@ class SimBook:
         bid, ask = self._market.touch(self._venue, self._symbols[slot])
         mid = (bid + ask) / 2
         return MarkPrice(mid, mid, 0.0, 0.0, 0, self._world.now_ns)
+
+    def liquidity(self, slot: int) -> Liquidity | Down | Busy:
+        return Down("not measured in this market")
 
 
 def top_of_book(market: Market, instrument: Instrument) -> TopOfBook:
