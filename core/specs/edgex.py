@@ -10,6 +10,7 @@ import msgspec
 from core.errors import UNDECODABLE, Malformed
 from core.specs._naming import THOUSANDS, canonical, one_per_symbol
 from core.types import Instrument, Venue
+from core.venue_spec import ETHEREUM_KEY, Credential, Form, Proof, Spelling, VenueKind, VenueSpec
 
 VENUE = Venue("edgex")
 QUOTE_CCY = "USDC"
@@ -17,6 +18,37 @@ SUCCESS = "SUCCESS"
 DEFAULT_FEE_RATE = Decimal("0.001")  # what the signed fee cap is reckoned with where a contract names no fee
 SMALLEST, LARGEST = Decimal("1e-12"), Decimal("1e15")  # of any figure but 0; their ratio is within Decimal's precision
 MAX_WHOLE = 10**18
+
+ACCOUNT_ID = Form(
+    pattern=r"[0-9]{1,20}", says="an account id: a whole number of up to 20 digits", spelling=Spelling.NUMBER, least=1
+)
+TOKEN = Form(pattern=r"[\x21-\x7e]{1,256}", says="1 to 256 printable characters without blanks")
+
+SPEC = VenueSpec(
+    name=VENUE,
+    title="EdgeX",
+    kind=VenueKind.PERP,
+    quote_ccy=QUOTE_CCY,
+    proof=Proof.SOCKET,
+    taker_fee=0.00045,
+    maker_fee=0.0004,
+    order_ttl_ms=60_000,  # a request with an older timestamp is refused
+    credentials=(
+        Credential("EDGEX_ACCOUNT_ID", secret=False, form=ACCOUNT_ID),
+        Credential(
+            "EDGEX_PRIVATE_KEY",
+            retired=("EDGEX_STARK_PRIVATE_KEY",),
+            retired_advice="Stark keys belong to EdgeX V1, which is no longer traded: create a V2 SDK signer in API Management "
+            "and set EDGEX_PRIVATE_KEY to its private key, with EDGEX_API_KEY, EDGEX_API_SECRET and EDGEX_API_PASSPHRASE",
+            form=ETHEREUM_KEY,
+        ),
+        Credential("EDGEX_API_KEY", form=TOKEN),
+        Credential("EDGEX_API_SECRET", form=TOKEN),
+        Credential("EDGEX_API_PASSPHRASE", form=TOKEN),
+    ),
+    credentials_advice="the five values of API Management, Perps V2, SDK Signer, Detail, which are shown once: account id, "
+    "private key, API key, secret and passphrase. The wallet's own key is not needed.",
+)
 
 
 class SigningTerms(msgspec.Struct, frozen=True, kw_only=True):
