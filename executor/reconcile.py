@@ -34,7 +34,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import NamedTuple
 
-from core.clock import NS_PER_S
+from core.clock import NS_PER_MS, NS_PER_S
 from core.errors import RateLimited, VenueError
 from core.types import OrderStatus, Position, TimeInForce, Venue
 from executor.blind import BlindLegs
@@ -53,6 +53,7 @@ from executor.wallets import Wallet
 
 FULL_EVERY = 6
 OVERLAP_NS = 60 * NS_PER_S
+FIRST_MARGIN_NS = 250 * NS_PER_MS  # before our first order, by the venue's clock as it was measured
 FUNDING_EVERY_NS = 60 * NS_PER_S
 DOUBT_PAUSE_S = 0.1
 IDLE_PAUSE_S = 0.5
@@ -263,14 +264,16 @@ class Reconciler:
         return await gateway.open_orders()
 
     def _fills_from_ns(self, venue: Venue) -> int:
-        """From the newest fill we know; without one from our oldest order there; without that from now: an account's
-        earlier life is not ours, its positions are foreign."""
+        """From the newest fill we know, with an overlap, but not from before our oldest order there; without a fill from that
+        order; without that from now. An account's earlier life is not ours: what it left is in the positions already, and a fill
+        of it would be counted twice."""
         state = self._engine.state
         newest = state.newest_fill_ns.get(venue, 0)
-        if newest:
-            return newest - OVERLAP_NS
         ours = [order.prepared.wire_ns for order in state.orders.values() if order.prepared.venue == venue]
-        return min(ours, default=self._engine.clock.wire_ns()) - (OVERLAP_NS if ours else 0)
+        if not ours:
+            return newest - OVERLAP_NS if newest else self._engine.clock.wire_ns()
+        began = min(ours) + min(0, self._engine.desks[venue].gateway.clock_offset_ns) - FIRST_MARGIN_NS
+        return max(newest - OVERLAP_NS, began)
 
     # ---- positions --------------------------------------------------------------------------------------------------
 

@@ -341,6 +341,23 @@ async def test_a_leg_that_the_venue_took_shrinks_the_other_in_the_same_turn(benc
     bench.rig.check()
 
 
+async def test_what_the_account_did_before_us_is_not_booked_again(bench: Bench) -> None:
+    """Somebody traded by hand a moment before the first start: the position of then is adopted, its fills are history."""
+    bench.long._sink = None
+    bench.long.foreign_fill("BTC", Side.BUY, 7, Decimal(100_000))
+    bench.long.foreign_fill("BTC", Side.SELL, 7, Decimal(100_000))
+    bench.rig.pass_ms(2000)
+    assert await bench.reconciler.recover(LONG)
+    bench.rig.market(100_000.0, 60.0)
+    bench.rig.read_accounts()
+    bench.long.attach(bench.rig.engine.on_event)
+    pair = await bench.rig.open("0.01")
+    await bench.turns(100)
+    assert bench.events("foreign_fill") == []
+    assert (pair.long.lots, pair.short.lots) == (10, -5)
+    bench.rig.check()
+
+
 # ---- differences ----------------------------------------------------------------------------------------------------
 
 
