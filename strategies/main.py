@@ -39,15 +39,15 @@ def main(argv: list[str]) -> int:
         log.info("configuration", path=str(loaded.path), fingerprint=loaded.fingerprint)
         run = RunDir.join(loaded.run_dir, loaded.config.run.time_scale, SystemClock())
         try:
-            return run_sync(lambda: build_scalp(loaded, run, log), log)
+            return run_sync(lambda: build_scalp(loaded, run, log, args.name), log)
         finally:
             run.leave()
 
     return guard(body, log)
 
 
-def build_scalp(loaded: Loaded, run: RunDir, log: Log) -> SyncAgent:
-    """Leaves first: clock, readers, client; then the strategy over them."""
+def build_scalp(loaded: Loaded, run: RunDir, log: Log, name: str) -> SyncAgent:
+    """Leaves first: clock, readers, client; then the strategy over them. `name` is its own in shared memory."""
     config = loaded.config
     scalp = config.strategies.scalp
     if not scalp.enabled:
@@ -68,15 +68,15 @@ def build_scalp(loaded: Loaded, run: RunDir, log: Log) -> SyncAgent:
         )
         for name in names
     }
-    counters = CountersWriter(run, "strategy-scalp", clock, 256)
+    counters = CountersWriter(run, f"strategy-{name}", clock, 256)
     counters.gauge(CONFIG_SERIES, {"fingerprint": loaded.fingerprint}).set(1)
     return StrategyAgent(
         strategy=Scalp(scalp, config.risk, config.execution, {name: _terms(loaded, name) for name in names}),
         view=MarketView(readers, config.feeds.symbols),
         account_page=AccountPageReader(run),
         client=ExecutorClient(loaded.executor_socket, "scalp", clock),
-        bell=Bell(run, "strategy-scalp"),
-        decisions=DecisionWriter(run, "scalp", config.books.decision_records),
+        bell=Bell(run, f"strategy-{name}"),
+        decisions=DecisionWriter(run, name, config.books.decision_records),
         counters=counters,
         clock=clock,
         log=log,

@@ -12,21 +12,40 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
-from tests.bench import decode, orders, shm, signing
+from tests.bench import decode, load, orders, shm, signing
 from tests.bench.measure import Row
 
 PARTS = {"shm": shm.rows, "signing": signing.rows, "decode": decode.rows, "orders": orders.rows}
+LOAD = "load"
 
 
 def main(argv: list[str]) -> int:
-    wanted = [word for word in argv if word in PARTS] or list(PARTS)
+    wanted = [word for word in argv if word in (*PARTS, LOAD)] or [*PARTS, LOAD]
     rows: list[Row] = []
+    loads: list[load.Load] = []
+    per_s = 0.0
     for name in wanted:
         print(f"measuring {name} ...", file=sys.stderr)
-        rows.extend(PARTS[name]())
+        if name == LOAD:
+            loads, per_s = load.measure()
+        else:
+            rows.extend(PARTS[name]())
     if "--json" in argv:
-        print(json.dumps(msgspec.to_builtins(rows), indent=2))
+        print(
+            json.dumps(
+                {"hops": msgspec.to_builtins(rows), "load": msgspec.to_builtins(loads), "quotes_per_s": per_s}, indent=2
+            )
+        )
         return 0
+    console = Console(width=190)
+    if rows:
+        console.print(_hops(rows))
+    if loads:
+        console.print(load.table(loads, per_s))
+    return 0
+
+
+def _hops(rows: list[Row]) -> Table:
     model = next(
         (x.split(":")[1].strip() for x in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in x), ""
     )
@@ -50,8 +69,7 @@ def main(argv: list[str]) -> int:
             row.hop, _us(row.median_us), _us(row.p99_us), _us(row.goal_median_us), _times(row.times_goal),
             _us(row.goal_p99_us), row.peer, _us(row.peer_median_us), _times(row.peer_ratio),
         )  # fmt: skip
-    Console(width=190).print(table)
-    return 0
+    return table
 
 
 def _us(value: float | None) -> str:
