@@ -20,16 +20,21 @@ from core.messages import (
     FINAL_PAIR,
     ClosePair,
     ExitGuard,
+    Fallback,
     Leg,
+    LegOrder,
     OpenPair,
     OrderDenied,
     OrderFilled,
     PairState,
     PairStatus,
+    Sending,
 )
 from core.numeric import floor_to, from_float, least_common_lot
+from core.roster import SPEC
 from core.sizing import minimum_pair_qty
 from core.types import Quote, Side, Venue
+from core.venue_spec import VenueKind
 from ops import views
 from ops.context import Context, escape
 from ops.session import Session
@@ -38,6 +43,8 @@ OPEN_S = 30.0
 CLOSE_S = 60.0
 STOP_BASIS_BPS = 100.0
 MAX_HOLD_S = 24 * 3600.0
+QUOTE_SLIPPAGE_BPS = 30.0
+"""What is indicative may be minutes old: the live quote is the price, this only bounds it."""
 
 
 class Refused(Exception):
@@ -75,6 +82,33 @@ def add_arguments(opened: argparse.ArgumentParser, closed: argparse.ArgumentPars
     opened.add_argument("symbol", help="canonical symbol, for example BTC")
     opened.add_argument("--long", required=True, metavar="VENUE", help="where to buy")
     opened.add_argument("--short", required=True, metavar="VENUE", help="where to sell")
+    for trade in (opened, closed):
+        trade.add_argument(
+            "--legs",
+            type=LegOrder,
+            choices=list(LegOrder),
+            default=LegOrder.AUTO,
+            metavar="ORDER",
+            help=f"in which order: {', '.join(order.value for order in LegOrder)} (default auto)",
+        )
+        trade.add_argument("--first", metavar="VENUE", help="the leg that goes first, or rests")
+        trade.add_argument(
+            "--deadline-s", type=float, default=Sending().deadline_s, help="of a resting leg (default 120)"
+        )
+        trade.add_argument(
+            "--fallback",
+            type=Fallback,
+            choices=list(Fallback),
+            default=Fallback.STAY,
+            metavar="WHAT",
+            help="after the deadline: stay, or taker (default stay)",
+        )
+    opened.add_argument(
+        "--quote-slippage-bps",
+        type=float,
+        default=QUOTE_SLIPPAGE_BPS,
+        help="beyond the indicative price, where a venue quotes before it trades (default 30)",
+    )
     size = opened.add_mutually_exclusive_group(required=True)
     size.add_argument("--size-quote", type=amount, metavar="USD", help="notional of one leg")
     size.add_argument("--size-base", type=amount, metavar="COINS", help="size in coins")
@@ -111,6 +145,7 @@ def run_open(context: Context, args: argparse.Namespace) -> int:
             quote_usd=args.size_quote,
             base_qty=args.size_base,
             cross_ticks=args.cross_ticks,
+            quote_slippage_bps=args.quote_slippage_bps,
         )
     except Refused as refusal:
         return tell(context, Trade(ok=False, detail=str(refusal), pair=None), EXIT_USAGE)
@@ -119,7 +154,7 @@ def run_open(context: Context, args: argparse.Namespace) -> int:
     if not args.force and not confirmed(context, f"open {described(plan)}"):
         return tell(context, Trade(ok=False, detail="not confirmed; nothing was done", pair=None), EXIT_USAGE)
     with Session(context) as session:
-        trade = open_pair(context, session, plan, guard)
+        trade = open_pair(context, session, plan, guard, _sending(args))
     return tell(context, trade, EXIT_OK if trade.ok else EXIT_PERMISSION)
 
 
@@ -137,7 +172,7 @@ def run_close(context: Context, args: argparse.Namespace) -> int:
         return tell(context, Trade(ok=False, detail="not confirmed; nothing was done", pair=None), EXIT_USAGE)
     trades = []
     with Session(context) as session:
-        trades = [close_pair(session, pair.pair_id, "operator") for pair in chosen]
+        trades = [close_pair(session, pair.pair_id, "operator", _sending(args)) for pair in chosen]
     codes = [tell(context, trade, EXIT_OK if trade.ok else EXIT_PERMISSION) for trade in trades]
     return max(codes, default=EXIT_OK)
 
@@ -152,6 +187,7 @@ def make_plan(
     base_qty: Decimal | None = None,
     cross_ticks: int | None = None,
     at_least_minimum: bool = False,
+    quote_slippage_bps: float = QUOTE_SLIPPAGE_BPS,
 ) -> Plan:
     """Size and limits from the books as they are now. `at_least_minimum` takes the smallest size that can be closed in parts
     where less was asked. Raises Refused."""
@@ -167,8 +203,6 @@ def make_plan(
             raise Refused(f"{venue}: not an enabled venue; there are {known}")
         if venue not in listings:
             raise Refused(f"{venue} lists no {symbol}, or its feed is not up: see `tandem markets`")
-        if listings[venue].state not in ("ok", "indicative"):
-            raise Refused(f"{venue} {symbol}: the quote is {listings[venue].state}; look at `tandem status`")
     bought, sold = listings[long], listings[short]
     if not sold.instrument.can_short:
         raise Refused(f"{short} is a spot venue: it can only be the long leg")
@@ -190,13 +224,16 @@ def make_plan(
         short=sold,
         qty=qty,
         minimum=minimum,
-        long_limit_px=_limit(context, bought, Side.BUY, cross_ticks),
-        short_limit_px=_limit(context, sold, Side.SELL, cross_ticks),
+        long_limit_px=_limit(context, bought, Side.BUY, cross_ticks, quote_slippage_bps),
+        short_limit_px=_limit(context, sold, Side.SELL, cross_ticks, quote_slippage_bps),
         edge_bps=edge_numbers(_quote(sold), _quote(bought), 0.0, 0.0).edge_bps,
     )
 
 
-def open_pair(context: Context, session: Session, plan: Plan, guard: ExitGuard) -> Trade:
+def open_pair(
+    context: Context, session: Session, plan: Plan, guard: ExitGuard, sending: Sending | None = None
+) -> Trade:
+    """`sending` None = as the executor chooses."""
     command_id, valid_until_ns = session.stamp()
     command = OpenPair(
         command_id=command_id,
@@ -209,14 +246,23 @@ def open_pair(context: Context, session: Session, plan: Plan, guard: ExitGuard) 
         edge_bps=plan.edge_bps,
         offset_bps=0.0,
         exit_guard=guard,
+        sending=sending or Sending(),
     )
-    return _trade(session, session.open(command, OPEN_S), {PairStatus.OPEN}, f"still opening after {OPEN_S:g} s")
+    wait_s = OPEN_S + _rests_s(sending)
+    return _trade(session, session.open(command, wait_s), {PairStatus.OPEN}, f"still opening after {wait_s:g} s")
 
 
-def close_pair(session: Session, pair_id: str, reason: str) -> Trade:
+def close_pair(session: Session, pair_id: str, reason: str, sending: Sending | None = None) -> Trade:
     command_id, valid_until_ns = session.stamp()
-    command = ClosePair(command_id=command_id, valid_until_mono_ns=valid_until_ns, pair_id=pair_id, reason=reason)
-    return _trade(session, session.close(command, CLOSE_S), set(FINAL_PAIR), f"still closing after {CLOSE_S:g} s")
+    command = ClosePair(
+        command_id=command_id,
+        valid_until_mono_ns=valid_until_ns,
+        pair_id=pair_id,
+        reason=reason,
+        sending=sending or Sending(),
+    )
+    wait_s = CLOSE_S + _rests_s(sending)
+    return _trade(session, session.close(command, wait_s), set(FINAL_PAIR), f"still closing after {wait_s:g} s")
 
 
 def described(plan: Plan) -> str:
@@ -278,15 +324,38 @@ def _chosen(page: AccountSnapshot, named: str | None, every: bool) -> list[PairV
     return found
 
 
+def _sending(args: argparse.Namespace) -> Sending:
+    first = Venue(args.first) if args.first else None
+    return Sending(order=args.legs, first=first, deadline_s=args.deadline_s, fallback=args.fallback)
+
+
+def _rests_s(sending: Sending | None) -> float:
+    """How much longer a resting leg may take."""
+    return sending.deadline_s if sending is not None and sending.order is LegOrder.MAKER_FIRST else 0.0
+
+
+def _quotes_first(listing: views.Listing) -> bool:
+    return SPEC[listing.instrument.venue].kind is VenueKind.RFQ
+
+
 def _quote(listing: views.Listing) -> Quote:
-    if not isinstance(listing.verdict, Quote):
-        raise Refused(f"{listing.instrument.venue} {listing.instrument.symbol}: the quote is {listing.state}")
+    """What a price can be made of. Where a venue quotes before it trades that is the last indication of any age; elsewhere it
+    is a quote that a strategy would trade on. Raises Refused."""
+    if _quotes_first(listing) and listing.seen is not None and listing.seen.is_sound:
+        return listing.seen
+    if not isinstance(listing.verdict, Quote) or listing.state != "ok":
+        raise Refused(
+            f"{listing.instrument.venue} {listing.instrument.symbol}: the quote is {listing.state}; look at `tandem status`"
+        )
     return listing.verdict
 
 
-def _limit(context: Context, listing: views.Listing, side: Side, cross_ticks: int | None) -> Decimal:
+def _limit(
+    context: Context, listing: views.Listing, side: Side, cross_ticks: int | None, quote_slippage_bps: float
+) -> Decimal:
     execution = context.loaded.config.execution
     quote = _quote(listing)
+    extra_bps = context.loaded.config.venues[listing.instrument.venue].extra_cross_bps
     return crossing_limit(
         listing.instrument,
         quote.ask_px if side is Side.BUY else quote.bid_px,
@@ -294,7 +363,7 @@ def _limit(context: Context, listing: views.Listing, side: Side, cross_ticks: in
         cross_ticks=execution.cross_ticks if cross_ticks is None else cross_ticks,
         min_cross_bps=execution.min_cross_bps,
         max_cross_bps=execution.max_cross_bps,
-        extra_cross_bps=context.loaded.config.venues[listing.instrument.venue].extra_cross_bps,
+        extra_cross_bps=extra_bps + (quote_slippage_bps if _quotes_first(listing) else 0.0),
     )
 
 

@@ -6,6 +6,7 @@ import io
 from collections.abc import Callable, Iterator
 from decimal import Decimal
 
+import msgspec
 import pytest
 
 from core.messages import (
@@ -14,13 +15,18 @@ from core.messages import (
     ClosePair,
     CommandDone,
     DenyReason,
+    Fallback,
+    LegOrder,
     OpenPair,
     OrderDenied,
     PairState,
     PairStatus,
+    Sending,
     SetLeverage,
 )
+from core.roster import SPEC
 from core.types import TradingState
+from core.venue_spec import VenueKind
 from ops.session import Session
 from tests.ops.desk import AS, HL, Answering, Desk, pair, parsed
 from tests.strategies.market import instrument
@@ -244,3 +250,27 @@ def test_an_executor_that_is_away_is_named(desk: Desk, capsys: Out) -> None:
     desk.account()
     assert desk.tandem(*OPEN, "--size-base", "0.01", "--force") == 69
     assert "the executor does not answer" in capsys.readouterr().err
+
+
+def test_the_order_of_legs_goes_along(desk: Desk, executor: Stand) -> None:
+    there = executor(obliging)
+    maker = ("--legs", "maker_first", "--first", "aster", "--deadline-s", "5", "--fallback", "taker")
+    assert desk.tandem(*OPEN, "--size-base", "0.01", *maker, "--force") == 0
+    (sent,) = there.commands
+    assert isinstance(sent, OpenPair)
+    assert sent.sending == Sending(order=LegOrder.MAKER_FIRST, first=AS, deadline_s=5.0, fallback=Fallback.TAKER)
+
+
+def test_a_venue_that_quotes_first_is_priced_by_its_last_indication(
+    desk: Desk, executor: Stand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there = executor(obliging)
+    desk.quote(AS, "BTC", 99_990.0, 100_000.0, age_s=200.0)
+    assert desk.tandem(*OPEN, "--size-base", "0.01", "--force") == 64
+    assert there.commands == []
+    quoting = msgspec.structs.replace(SPEC[AS], kind=VenueKind.RFQ)
+    monkeypatch.setitem(SPEC, AS, quoting)
+    assert desk.tandem(*OPEN, "--size-base", "0.01", "--quote-slippage-bps", "20", "--force") == 0
+    (sent,) = there.commands
+    assert isinstance(sent, OpenPair)
+    assert sent.long.limit_px == Decimal("100210.0")  # 1 bps of cross and 20 of slippage beyond 100,000
