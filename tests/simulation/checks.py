@@ -17,7 +17,7 @@ from decimal import Decimal
 from typing import Any
 
 from core.clock import NS_PER_MS, NS_PER_S
-from core.types import Fill, OrderStatus, TimeInForce, TradingState, Venue
+from core.types import Fill, OrderStatus, Side, TimeInForce, TradingState, Venue
 from executor.holdings import OrderState, PairBook
 from executor.records import AnyRecord, OrderPrepared, PositionAdopted
 from executor.venues.base import CancelRequest, OrderRequest
@@ -111,6 +111,7 @@ class Checks(Watcher):
         if self.life is not None and self.life.state is not None:
             self._nothing_in_doubt(record)
             self._state_allows(record)
+            self._wallet_covers(record)
             self._within_limits(record, request)
 
     def sent(self, request: OrderRequest, nonce: int) -> None:
@@ -154,6 +155,18 @@ class Checks(Watcher):
         closes = record.purpose not in MAY_OPEN and held * record.side.sign < 0 and abs(held) >= record.lots
         self._require(closes, f"a {record.purpose} order leaves while {state.trading_state.value}")
 
+    def _wallet_covers(self, record: OrderPrepared) -> None:
+        """Spot never sells more than the ledger bought, with everything else that is on its way to be sold."""
+        model = self._models[record.venue]
+        if not model.semantics.traits.wallet or record.side is Side.BUY or record.purpose == "manual":
+            return
+        others = (o for o in self._state().open_orders() if o.client_order_id != record.client_order_id)
+        selling = sum(
+            o.leaves_lots for o in others if o.key == (record.venue, record.symbol) and o.prepared.side is Side.SELL
+        )
+        bought = model.own_lots[record.symbol]
+        self._require(record.lots + selling <= bought, f"{record.lots} lots of {record.symbol} sold, {bought} bought")
+
     def _within_limits(self, record: OrderPrepared, request: OrderRequest) -> None:
         """By the truth of the venues and what is on its way: no opening order takes anything beyond its limit."""
         if record.purpose not in ("open", "manual") or record.reduce_only:
@@ -176,9 +189,9 @@ class Checks(Watcher):
         total = 0.0
         for venue in venues:
             model = self._models[venue]
-            for name, lots in model.position_lots.items():
+            for name in model.instruments:
                 if symbol in (None, name):
-                    total += abs(lots) * self._lot_usd(venue, name)
+                    total += abs(model.counted(name)) * self._lot_usd(venue, name)
         return total
 
     # ---- what fills -------------------------------------------------------------------------------------------------
@@ -298,7 +311,7 @@ class Checks(Watcher):
             desk = engine.desks[venue]
             if not desk.reconciled or not desk.gateway.entry_ready or not desk.gateway.may_send(True):
                 return "not reconciled"
-            if state.lots(key) != model.position_lots[symbol]:
+            if state.lots(key) != model.counted(symbol):
                 return "not told yet"  # judged by _belief
             position = state.positions.get(key)
             if position is not None and position.foreign:
@@ -315,14 +328,14 @@ class Checks(Watcher):
         for venue, model in self._models.items():
             readable = not any(self._faults.is_open(venue, each) for each in UNREADABLE)
             desk = life.engine.desks[venue]
-            for symbol, lots in model.position_lots.items():
-                key = (venue, symbol)
+            for symbol in model.instruments:
+                key, lots = (venue, symbol), model.counted(symbol)
                 quiet = (
                     all(o.key != key or _rests(o) for o in state.open_orders()) and key not in life.engine.flattening
                 )
                 if lots == state.lots(key):
                     self._strange_s.pop(key, None)
-                elif readable and desk.reconciled and quiet:
+                elif readable and desk.reconciled and quiet and not self.lost_records:
                     strange = self._strange_s[key] = self._strange_s.get(key, 0.0) + passed_s
                     self._require(
                         strange < BELIEF_BOUND_S, f"{venue} holds {lots} lots of {symbol}, believed {state.lots(key)}"

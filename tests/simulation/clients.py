@@ -17,12 +17,15 @@ from core.messages import (
     CancelAll,
     ClosePair,
     ExitGuard,
+    Fallback,
     Flatten,
     FlattenReport,
     Leg,
+    LegOrder,
     OpenPair,
     OrderDenied,
     PairStatus,
+    Sending,
     SetTradingState,
     SubmitOrder,
 )
@@ -159,6 +162,7 @@ class Clients:
             exit_guard=ExitGuard(
                 stop_basis_bps=100.0, stop_leg_pct=20.0, max_hold_s=self._rng.choice([0.0, 5.0, 20.0, 60.0])
             ),
+            sending=self._sending([cheap, dear]),
         )
         self._last = command
         self.opened += self.say(name, command)
@@ -193,7 +197,7 @@ class Clients:
     def rest(self, venue: Venue, symbol: str) -> None:
         """An order by hand that rests at or near the touch, to be cancelled later."""
         quote = self._quote(venue, symbol)
-        if quote is None:
+        if quote is None or self._models[venue].semantics.traits.wallet:
             return
         instrument = self._models[venue].instruments[symbol]
         px = Decimal(repr(quote.bid_px * (1 - self._rng.choice([0.0, 3e-4, 2e-3])))) * instrument.multiplier
@@ -211,7 +215,21 @@ class Clients:
         if self.say(MANUAL, command):
             self._world.after(self._rng.uniform(0.5, 4.0), self.cancel_all)
 
-    # ---- parts ------------------------------------------------------------------------------------------------------
+    # ---- parts -----------------------------------------------------------------------------------------------------
+
+    def _sending(self, venues: list[Venue]) -> Sending:
+        """Mostly as the executor likes; sometimes a resting or a thin leg first."""
+        order = self._rng.choice(
+            [LegOrder.AUTO, LegOrder.AUTO, LegOrder.BOTH, LegOrder.THIN_FIRST, LegOrder.MAKER_FIRST]
+        )
+        if any(self._models[venue].semantics.traits.quotes_first for venue in venues):
+            order = LegOrder.AUTO
+        return Sending(
+            order=order,
+            first=self._rng.choice(venues) if order in (LegOrder.MAKER_FIRST, LegOrder.THIN_FIRST) else None,
+            deadline_s=self._rng.choice([3.0, 10.0, 20.0]),
+            fallback=self._rng.choice(list(Fallback)),
+        )
 
     def _next_id(self, name: str) -> CommandId:
         self._sequence += 1

@@ -139,7 +139,7 @@ class Director:
         rng, faults = self._rng, self._faults
         venue = rng.choice(sorted(self._models))
         model, book = self._models[venue], self._books[venue]
-        held = [symbol for symbol, lots in model.position_lots.items() if lots]
+        held = [symbol for symbol in model.instruments if model.held(symbol)]
         match fault:
             case Fault.LEVERAGE_CHANGED:
                 model.leverages[rng.choice(sorted(model.leverages))] = rng.choice([1, 5, 20])
@@ -186,7 +186,10 @@ class Director:
     def _foreign_trade(self, model: VenueModel, held: list[str], fault: Fault) -> bool:
         """Against what we hold, or, by hand, anything at all."""
         rng = self._rng
-        if fault is Fault.MANUAL_TRADE and rng.random() < 0.5:
+        wallet = model.semantics.traits.wallet
+        if wallet and fault is not Fault.MANUAL_TRADE:
+            return False
+        if fault is Fault.MANUAL_TRADE and rng.random() < 0.5 and not wallet:
             symbol = rng.choice(sorted(model.instruments))
             lots = int(
                 rng.uniform(30, 300) / (self._market.mid(symbol) * float(model.instruments[symbol].canonical_lot))
@@ -196,7 +199,7 @@ class Director:
         if not held:
             return False
         symbol = rng.choice(held)
-        lots = model.position_lots[symbol]
+        lots = model.held(symbol)
         part = abs(lots) if fault is Fault.LIQUIDATED else rng.randint(1, abs(lots))
         model.foreign_trade(symbol, Side.SELL if lots > 0 else Side.BUY, part)
         return True

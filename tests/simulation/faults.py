@@ -38,6 +38,7 @@ class Fault(enum.Enum):
     ZERO_FILL = "zero_fill"
     REFUSED = "refused"
     REFUSED_LATE = "refused_late"
+    DEAD_MAN = "dead_man"  # the venue cancels what rests because we fell silent
     CANCEL_RACES_FILL = "cancel_races_fill"
     SLOW_MATCH = "slow_match"
     # reads

@@ -1,8 +1,8 @@
-"""The executor's side of a simulated venue: OrderGateway over a network that loses, delays, repeats and reorders.
+"""The executor's side of a simulated venue: OrderGateway over a Lane.
 
 One per venue and life. What a real gateway does is done here in the small: correlate answers, time out with Unknown, keep
-the count of sequential nonces (the real TxNonces), keep a request budget (the real Throttle), reconnect the private stream
-and say so. A gateway of a dead life delivers nothing and sends nothing.
+the count of sequential nonces (the real TxNonces), keep a request budget (the real Throttle), refuse to sign by a clock that
+is off, reconnect the private stream and say so, and give our names to fills where the venue knows only its own.
 """
 
 from __future__ import annotations
@@ -10,47 +10,45 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from decimal import Decimal
-from typing import Any, TypeVar
+
+import msgspec
 
 from core.clock import NS_PER_S
-from core.errors import NotSent, RateLimited, VenueError
+from core.errors import NotSent, VenueError
 from core.settings import NonceMode, VenueConfig
-from core.types import Balance, Fill, Instrument, OrderStatus, Position, Side
+from core.types import Balance, Fill, Instrument, Position, Side
 from executor.nonces import NonceSource
-from executor.outcome import Accepted, Outcome, RejectCode, Rejected, Unknown, Unsent
+from executor.outcome import Accepted, Outcome, RejectCode, Rejected, Unsent
 from executor.signing.signed import Signed
-from executor.throttle import Throttle
 from executor.venues._lighter_nonces import TxNonces
 from executor.venues.base import (
     CancelRequest,
-    DeadManScope,
     EventSink,
     FeeRates,
+    FillSeen,
     FundingPayment,
     LiveQuote,
     NotFound,
     OrderRequest,
+    OrderSeen,
     Prepared,
     PrivateEvent,
-    StreamDown,
-    StreamUp,
     TopOfBook,
     VenueOrder,
 )
+from tests.simulation.account import Truth
 from tests.simulation.faults import Fault, Faults
+from tests.simulation.lane import CLOSED_S, Lane
 from tests.simulation.market import Market, top_of_book
 from tests.simulation.semantics import Burn, Counting
 from tests.simulation.venue import VenueModel
 from tests.simulation.world import CLOCK_BOUND_NS, World
 
-T = TypeVar("T")
-CLOSED_S = 0.5
-RECONNECT_S = 1.0
 SETTLE_NS = NS_PER_S
+CLEARING_NS = 4 * NS_PER_S
 SIGN_S = 0.001
-LATE_S = (0.5, 9.0)
-EVENT_LATE_S = (0.2, 4.0)
-QUICK_S = 0.005
+DROPPED_S = 0.2
+_SIGNED = Signed(0, b"", "")
 
 
 class Watcher:
@@ -66,7 +64,7 @@ class Watcher:
         """The same for a cancel."""
 
 
-class SimGateway:
+class SimGateway(Lane):
     """See the module text."""
 
     def __init__(
@@ -79,38 +77,28 @@ class SimGateway:
         source: Callable[[str, int], NonceSource],
         watcher: Watcher,
     ) -> None:
+        super().__init__(world, model, faults, settings)
         semantics = model.semantics
-        self.venue = model.name
         self.signer_id = f"signer-{model.name}"
         self.account_id = f"account-{model.name}"
         self.nonces = source(self.signer_id, 1_000_000)
         self.traits = semantics.traits
         self.dead_man = semantics.dead_man
         self.signs_apart = semantics.signs_apart
-        self.clock_offset_ns = 0  # as measured with every answer
         self.unlisted: dict[str, Decimal] = {}
-        self.dead = False
-        self.model = model
         self._semantics = semantics
-        self._world = world
         self._market = market
-        self._faults = faults
-        self._settings = settings
         self._watcher = watcher
-        self._throttle = Throttle(settings.requests_per_min, settings.reserve_ratio, world.clock)
         self._sequence = TxNonces(NonceMode.OPTIMISTIC) if semantics.counting is Counting.SEQUENTIAL else None
         self._reading_nonce = False
-        self._sink: EventSink | None = None
-        self._streaming = False
-        self._stream_lost_ns = 0
-        self._connected = True
-        self._requests: dict[str, tuple[OrderRequest, int, int]] = {}  # client id -> request, nonce, wire ns
+        self._requests: dict[str, tuple[OrderRequest, int]] = {}  # client id -> request, nonce on the wire
         self._cancels: dict[str, CancelRequest] = {}
+        self._names: dict[str, str] = {}  # venue order id -> ours, where our ids do not travel
 
     # ---- life -------------------------------------------------------------------------------------------------------
 
     async def start(self, sink: EventSink) -> None:
-        await self._ask(lambda as_of_ns: None)
+        await self._ask(_nothing)
         self._sink = sink
         self.model.push = self._pushed
         self._read_nonce()
@@ -121,21 +109,21 @@ class SimGateway:
 
     def kill(self) -> None:
         """The process is gone."""
-        self.dead = True
-        if self.model.push == self._pushed:
-            self.model.push = lambda event: None
-        if self.dead_man is not None and self.dead_man.scope is DeadManScope.CONNECTION:
-            self._world.after(0.2, self.model.cancel_resting)
+        if not self.dead:
+            self.dead = True
+            self._world.after(DROPPED_S, self._dropped)
+            if self.model.push == self._pushed:
+                self.model.push = _unheard
 
     def wake(self) -> None:
-        if self._sink is not None and not self._streaming and not self.dead:
+        if self._sink is not None and not self.dead:
             self._open_stream()
 
     def instruments(self) -> dict[str, Instrument]:
         return self.model.instruments
 
     async def refresh(self) -> None:
-        await self._ask(lambda as_of_ns: None)
+        await self._ask(_nothing)
 
     @property
     def fees(self) -> FeeRates:
@@ -160,13 +148,11 @@ class SimGateway:
     # ---- sending ----------------------------------------------------------------------------------------------------
 
     def prepare(self, request: OrderRequest, nonce: int) -> Prepared:
-        wire = self._wire_nonce(nonce)
-        self._requests[request.client_order_id] = (request, wire, self._world.clock.wire_ns())
+        self._requests[request.client_order_id] = (request, self._wire_nonce(nonce))
         signature: asyncio.Future[Signed] | None = None
         if self.signs_apart:
-            loop = asyncio.get_running_loop()
-            signature = loop.create_future()
-            self._later(SIGN_S, self._signed, signature)
+            signature = asyncio.get_running_loop().create_future()
+            self._later(SIGN_S, _finish_signature, signature)
         return Prepared(
             client_order_id=request.client_order_id, nonce=nonce, payload=b"", handle="order", signature=signature
         )
@@ -185,74 +171,46 @@ class SimGateway:
         return future
 
     def _submit_order(self, prepared: Prepared, future: asyncio.Future[Outcome]) -> None:
-        request, wire, _ = self._requests[prepared.client_order_id]
-        skewed = abs(self.clock_offset_ns) > CLOCK_BOUND_NS
-        if skewed or not self._is_connected() or not self._throttle.take(priority=True):
+        request, wire = self._requests[prepared.client_order_id]
+        lost = self._faults.strikes(self.venue, Fault.REQUEST_UNSENT)
+        if lost or not self._may_leave():
             self._settle_nonce(prepared.nonce, spent=False)
             future.set_result(Unsent(detail="no connection, no budget, or a wrong clock"))
-            return
-        if self._faults.strikes(self.venue, Fault.REQUEST_UNSENT):
-            self._settle_nonce(prepared.nonce, spent=False)
-            future.set_result(Unsent(detail="the kernel took no byte"))
             return
         self._watcher.before_send(request)
         self._world.note("sent", self.venue, request.instrument.symbol, request.client_order_id, request.side.value,
                          request.lots, "reduce" if request.reduce_only else "", wire)  # fmt: skip
-        self._carry(lambda reply: self.model.receive_order(request, wire, reply), prepared, future)
+        self._carry(
+            lambda reply: self.model.receive_order(request, wire, reply),
+            lambda outcome: self._finish(prepared, future, outcome),
+        )
         self._watcher.sent(request, wire)
 
     def _submit_cancel(self, prepared: Prepared, future: asyncio.Future[Outcome]) -> None:
         request = self._cancels.pop(prepared.client_order_id)
-        if not self._is_connected() or not self._throttle.take(priority=True):
-            future.set_result(Unsent(detail="no connection"))
-            return
         try:
-            wire = self._wire_nonce(prepared.nonce)
-        except NotSent as error:
-            future.set_result(Unsent(detail=str(error)))
+            wire = self._wire_nonce(prepared.nonce) if self._may_leave() else None
+        except NotSent:
+            wire = None
+        if wire is None:
+            future.set_result(Unsent(detail="no connection, no budget, or no nonce"))
             return
         self._world.note("cancel", self.venue, prepared.client_order_id)
         self._watcher.cancel_sent(request, wire)
-        self._carry(lambda reply: self.model.receive_cancel(request, wire, reply), prepared, future)
+        self._carry(
+            lambda reply: self.model.receive_cancel(request, wire, reply),
+            lambda outcome: self._finish(prepared, future, outcome),
+        )
 
-    def _carry(
-        self, deliver: Callable[[Callable[[Outcome], None]], None], prepared: Prepared, future: asyncio.Future[Outcome]
-    ) -> None:
-        """A request over the network, and its answer back, or not."""
-        strikes = self._faults.strikes
-
-        def answer(outcome: Outcome) -> None:
-            self._answer(prepared, future, outcome)
-
-        self._later(self._settings.request_timeout_ms / 1000, self._finish, prepared, future, Unknown(detail="timeout"))
-        if self._faults.lasts(self.venue, Fault.DARK) or strikes(self.venue, Fault.REQUEST_LOST):
-            return
-        if strikes(self.venue, Fault.ANSWER_FALSE):
-            self._world.after(self._latency(), answer, _TAKEN)
-            return
-        delay_s = self._latency()
-        if strikes(self.venue, Fault.REQUEST_LATE):
-            delay_s += self._faults.between(*LATE_S)
-        self._world.after(delay_s, deliver, answer)
-        if strikes(self.venue, Fault.REQUEST_DUPLICATED):
-            self._world.after(delay_s + self._latency(), deliver, answer)
-
-    def _answer(self, prepared: Prepared, future: asyncio.Future[Outcome], outcome: Outcome) -> None:
-        """What the venue said, on its way back."""
-        strikes = self._faults.strikes
-        if self._faults.lasts(self.venue, Fault.DARK) or strikes(self.venue, Fault.ANSWER_LOST):
-            return
-        delay_s = self._latency()
-        if strikes(self.venue, Fault.ANSWER_LATE):
-            delay_s += self._faults.between(*LATE_S)
-        if strikes(self.venue, Fault.ANSWER_GARBLED):
-            outcome = Unknown(detail="the answer does not parse")
-        self._world.after(delay_s, self._arrive, self._finish, prepared, future, outcome)
-        if strikes(self.venue, Fault.ANSWER_DUPLICATED):
-            self._world.after(delay_s + self._latency(), self._arrive, self._finish, prepared, future, outcome)
+    def _may_leave(self) -> bool:
+        skewed = abs(self.clock_offset_ns) > CLOCK_BOUND_NS
+        return not skewed and self._is_connected() and self._throttle.take(priority=True)
 
     def _finish(self, prepared: Prepared, future: asyncio.Future[Outcome], outcome: Outcome) -> None:
-        if self.dead or future.done():
+        """The answer, a repetition of it, or the end of patience: the first counts."""
+        if isinstance(outcome, Accepted) and outcome.venue_order_id:
+            self._names[outcome.venue_order_id] = prepared.client_order_id
+        if future.done():
             return
         match outcome:
             case Accepted():
@@ -279,28 +237,26 @@ class SimGateway:
         future: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
 
         def finish(taken: bool) -> None:
-            if not self.dead and not future.done():
+            if not future.done():
                 future.set_result(taken)
 
         def arrive() -> None:
             taken = self.model.receive_noop(nonce)
             self._world.note("noop", self.venue, nonce, taken)
-            if self._semantics.burn is Burn.HINTS:
-                taken = taken and self._faults.chance(0.5)
-            self._world.after(self._latency(), self._arrive, finish, taken)
+            proves = self._semantics.burn is Burn.PROVES or self._faults.chance(0.5)
+            self._later(self._latency(), finish, taken and proves)
 
-        self._later(self._settings.request_timeout_ms / 1000, finish, False)
+        self._later(self._timeout_s, finish, False)
         if not self._faults.lasts(self.venue, Fault.DARK) and not self._faults.strikes(self.venue, Fault.REQUEST_LOST):
             self._world.after(self._latency(), arrive)
         return future
 
     def recall(self, request: OrderRequest, nonce: int, prepared_wire_ns: int) -> None:
         """An order of a former life: a sequential nonce of its is not known any more."""
-        wire = nonce if self._sequence is None else -1
-        self._requests.setdefault(request.client_order_id, (request, wire, prepared_wire_ns))
+        self._requests.setdefault(request.client_order_id, (request, nonce if self._sequence is None else -1))
 
     def unknown_bound_ns(self, request: OrderRequest) -> int:
-        return request.expires_wire_ns + SETTLE_NS
+        return request.expires_wire_ns + (CLEARING_NS if self.traits.quotes_first else SETTLE_NS)
 
     # ---- sequential nonces ------------------------------------------------------------------------------------------
 
@@ -328,7 +284,7 @@ class SimGateway:
             self._world.after(self._latency(), self._nonce_asked)
 
     def _nonce_asked(self) -> None:
-        self._world.after(self._latency(), self._arrive, self._nonce_read, self.model.next_nonce)
+        self._later(self._latency(), self._nonce_read, self.model.next_nonce)
 
     def _nonce_read(self, following: int | None) -> None:
         self._reading_nonce = False
@@ -342,17 +298,19 @@ class SimGateway:
         sent = self._requests.get(client_order_id)
 
         def read(as_of_ns: int) -> tuple[VenueOrder | NotFound, int]:
-            return self.model.lookup(client_order_id, as_of_ns), self.model.next_nonce
+            return self.model.lookup(self._known(client_order_id), as_of_ns), self.model.next_nonce
 
         found, following = await self._ask(read)
-        if isinstance(found, VenueOrder) or self._sequence is None or sent is None:
+        if isinstance(found, VenueOrder):
+            return self._named(found)
+        if self._sequence is None or sent is None or self._is_behind():
             return found
         again, _ = await self._ask(read)  # the number is spent: whatever was executed is listed by now, or was not
         spent = 0 <= sent[1] < following
-        return again if isinstance(again, VenueOrder) else NotFound(definitive=spent and not self._is_behind())
+        return again if isinstance(again, VenueOrder) else NotFound(definitive=spent)
 
     async def open_orders(self) -> list[VenueOrder]:
-        return await self._ask(self.model.open_orders)
+        return [self._named(order) for order in await self._ask(self.model.open_orders)]
 
     async def positions(self) -> list[Position]:
         return await self._ask(self.model.positions)
@@ -361,7 +319,8 @@ class SimGateway:
         return await self._ask(lambda as_of_ns: self.model.balance())
 
     async def fills_since(self, since_wire_ns: int) -> list[Fill]:
-        return await self._ask(lambda as_of_ns: self.model.fills_since(since_wire_ns, as_of_ns))
+        found = await self._ask(lambda as_of_ns: self.model.fills_since(since_wire_ns, as_of_ns))
+        return [self._named_fill(fill) for fill in found]
 
     async def funding_since(self, since_wire_ns: int) -> list[FundingPayment]:
         return []
@@ -389,119 +348,47 @@ class SimGateway:
         await self._ask(lambda as_of_ns: self.model.disarm(instruments))
 
     async def request_quote(self, instrument: Instrument, side: Side, lots: int) -> LiveQuote:
-        raise VenueError(f"{self.venue} has a book")
+        if not self.traits.quotes_first:
+            raise VenueError(f"{self.venue} has a book")
+        return await self._ask(lambda as_of_ns: self.model.offer(instrument, side, lots))
 
-    async def _ask(self, read: Callable[[int], T]) -> T:
-        """One REST request."""
-        if not self._throttle.take(priority=True):
-            raise RateLimited("our own budget", 1.0)
-        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        timeout_s = self._settings.request_timeout_ms / 1000
-        faults, venue = self._faults, self.venue
+    # ---- names ------------------------------------------------------------------------------------------------------
 
-        def fail(error: VenueError) -> None:
-            if not self.dead and not future.done():
-                future.set_exception(error)
+    def _known(self, client_order_id: str) -> Truth | None:
+        """The venue's own record, by our id, or by its id where ours does not travel and its own arrived."""
+        if self.traits.client_ids:
+            return self.model.by_client.get(client_order_id)
+        names = [theirs for theirs, ours in self._names.items() if ours == client_order_id]
+        return self.model.orders.get(names[0]) if names else None
 
-        def finish(value: T) -> None:
-            self.clock_offset_ns = self._world.venue_wire_ns - self._world.clock.wire_ns()
-            if not self.dead and not future.done():
-                future.set_result(value)
+    def _named(self, order: VenueOrder) -> VenueOrder:
+        if self.traits.client_ids:
+            return order
+        return msgspec.structs.replace(order, client_order_id=self._names.get(order.venue_order_id))
 
-        def arrive() -> None:
-            if faults.lasts(venue, Fault.RATE_LIMITED):
-                self._world.after(self._latency(), self._arrive, fail, RateLimited("429", faults.between(0.5, 4.0)))
-            elif faults.lasts(venue, Fault.AUTH_EXPIRED) or faults.strikes(venue, Fault.READ_FAILED):
-                self._world.after(self._latency(), self._arrive, fail, VenueError("503"))
-            else:
-                self._world.after(self._latency(), self._arrive, finish, read(self._as_of_ns()))
-
-        if faults.lasts(venue, Fault.DARK):
-            self._later(timeout_s, fail, VenueError("timed out"))
-        else:
-            self._world.after(self._latency(), arrive)
-        return await future
-
-    def _is_behind(self) -> bool:
-        return self._faults.lasts(self.venue, Fault.REST_BEHIND)
-
-    def _as_of_ns(self) -> int:
-        """REST answers out of a replica that may lag behind."""
-        if not self._is_behind():
-            return self._world.now_ns
-        return self._world.now_ns - self._faults.lag_ns(self.venue)
-
-    # ---- the private stream -----------------------------------------------------------------------------------------
-
-    def _pushed(self, event: PrivateEvent) -> None:
-        """The venue says something on the stream."""
-        faults, venue = self._faults, self.venue
-        if self.dead or not self._streaming or self._stream_broken() or faults.lasts(venue, Fault.STREAM_SILENT):
-            return
-        if faults.strikes(venue, Fault.EVENT_LOST):
-            return
-        delay_s = self._latency()
-        if faults.strikes(venue, Fault.EVENT_LATE):
-            delay_s += faults.between(*EVENT_LATE_S)
-        elif faults.strikes(venue, Fault.FILL_BEFORE_ACK):
-            delay_s = QUICK_S
-        self._world.after(delay_s, self._arrive, self._told, event)
-        if faults.strikes(venue, Fault.EVENT_DUPLICATED):
-            self._world.after(delay_s + faults.between(0.0, 2.0), self._arrive, self._told, event)
+    def _named_fill(self, fill: Fill) -> Fill:
+        if self.traits.client_ids:
+            return fill
+        return msgspec.structs.replace(fill, client_order_id=self._names.get(fill.venue_order_id))
 
     def _told(self, event: PrivateEvent) -> None:
-        if self._sink is not None and not self.dead:
-            asyncio.get_running_loop().call_soon(self._sink, event)
-
-    def _stream_broken(self) -> bool:
-        faults, venue = self._faults, self.venue
-        broken = any(faults.lasts(venue, each) for each in (Fault.STREAM_GAP, Fault.DARK, Fault.AUTH_EXPIRED))
-        if broken and self._streaming:
-            self._streaming = False
-            self._stream_lost_ns = self._world.clock.wire_ns()
-            self._world.after(CLOSED_S, self._arrive, self._told, StreamDown(venue=venue, reason="closed"))
-            self._world.after(CLOSED_S + RECONNECT_S, self._arrive, self._open_stream)
-        return broken
-
-    def watch_stream(self) -> None:
-        """A window that broke the connection is noticed even when nothing is said."""
-        if self._streaming and not self.dead:
-            self._stream_broken()
-
-    def _open_stream(self) -> None:
-        if self.dead or self._streaming:
-            return
-        if any(self._faults.lasts(self.venue, each) for each in (Fault.STREAM_GAP, Fault.DARK, Fault.AUTH_EXPIRED)):
-            self._world.after(RECONNECT_S, self._arrive, self._open_stream)
-            return
-        self._streaming = True
-        self._told(StreamUp(venue=self.venue, since_wire_ns=self._stream_lost_ns))
-
-    # ---- the network ------------------------------------------------------------------------------------------------
-
-    def _is_connected(self) -> bool:
-        connected = not self._faults.lasts(self.venue, Fault.NO_CONNECTION)
-        scope = self.dead_man.scope if self.dead_man is not None else None
-        if self._connected and not connected and scope is DeadManScope.CONNECTION:
-            self.model.cancel_resting()
-        self._connected = connected
-        return connected
-
-    def _latency(self) -> float:
-        return self._faults.between(*self._semantics.latency_s)
-
-    def _arrive(self, what: Callable[..., None], *arguments: Any) -> None:
-        """Something reaches the executor's machine."""
-        if not self.dead:
-            what(*arguments)
-
-    def _later(self, seconds: float, what: Callable[..., None], *arguments: Any) -> None:
-        self._world.after(seconds, self._arrive, what, *arguments)
-
-    def _signed(self, signature: asyncio.Future[Signed]) -> None:
-        if not signature.done():
-            signature.set_result(_SIGNED)
+        if not self.traits.client_ids:
+            match event:
+                case FillSeen(fill=fill):
+                    event = FillSeen(fill=self._named_fill(fill))
+                case OrderSeen(venue=venue, order=order):
+                    event = OrderSeen(venue=venue, order=self._named(order))
+        super()._told(event)
 
 
-_SIGNED = Signed(0, b"", "")
-_TAKEN = Accepted(venue_order_id="", status=OrderStatus.ACCEPTED, filled_lots=0)
+def _finish_signature(signature: asyncio.Future[Signed]) -> None:
+    if not signature.done():
+        signature.set_result(_SIGNED)
+
+
+def _nothing(as_of_ns: int) -> None:
+    """A read whose answer does not matter."""
+
+
+def _unheard(event: PrivateEvent) -> None:
+    """No executor lives."""

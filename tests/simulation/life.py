@@ -23,6 +23,7 @@ from core.log import LEVELS
 from core.messages import AnyCommand, AnyReport, FlattenReport
 from core.roster import SPEC
 from core.types import Venue
+from core.venue_spec import VenueKind
 from executor import assembly, journal, process, segments
 from executor.journal import Journal
 from executor.nonces import NonceSource
@@ -145,7 +146,16 @@ def enrolled(all_semantics: tuple[Semantics, ...]) -> Iterator[None]:
     pattern = SPEC[Venue("hyperliquid")]
     rows = {
         each.name: msgspec.structs.replace(
-            pattern, name=each.name, title=each.name, taker_fee=each.taker_fee, order_ttl_ms=each.ttl_ms
+            pattern,
+            name=each.name,
+            title=each.name,
+            taker_fee=each.taker_fee,
+            order_ttl_ms=each.ttl_ms,
+            kind=VenueKind.SPOT
+            if each.traits.wallet
+            else VenueKind.RFQ
+            if each.traits.quotes_first
+            else VenueKind.PERP,
         )
         for each in all_semantics
     }

@@ -19,7 +19,6 @@ STEP_SD_BPS = 1.0
 BASIS_SD_BPS = 8.0
 HALF_SPREAD_BPS = 0.5
 BPS = 1e-4
-_EXECUTABLE = int(QuoteFlag.EXECUTABLE)
 
 
 class Market:
@@ -34,6 +33,11 @@ class Market:
         self._gaps: dict[str, float] = dict.fromkeys(MIDS, 1.0)
         self._basis = random.Random(f"basis-{seed}")
         self._known_basis: dict[tuple[Venue, str, int], float] = {}
+
+    def top_usd(self, venue: Venue, symbol: str) -> float:
+        """What stands at the touch: plenty, or in one book of four little."""
+        drawn = random.Random(f"depth-{venue}-{symbol}-{self._world.seed}")
+        return drawn.uniform(60.0, 2500.0) if drawn.random() < 0.25 else 1e6
 
     def gap(self, symbol: str, factor: float) -> None:
         """The price jumps, everywhere at once, and stays there."""
@@ -62,15 +66,17 @@ class Market:
 class SimBook:
     """One venue's shared-memory book, as executor.peers.Books. `trouble` per symbol or for all: what a reader gets instead."""
 
-    def __init__(self, world: World, market: Market, venue: Venue, instruments: dict[str, Instrument]) -> None:
-        self.depth_qty = 1e12
+    def __init__(
+        self, world: World, market: Market, venue: Venue, instruments: dict[str, Instrument], *, indicative: bool
+    ) -> None:
         self._world = world
         self._market = market
         self._venue = venue
         self._symbols = list(instruments)
+        self._top_qty = [market.top_usd(venue, symbol) / MIDS[symbol] for symbol in instruments]
+        self._flags = int(QuoteFlag.INDICATIVE if indicative else QuoteFlag.EXECUTABLE)
         self._trouble: ReadResult | None = None
         self._trouble_until_ns = 0
-        self._thin_until_ns = 0
         self._crossed_until_ns = 0
 
     def fail(self, trouble: ReadResult, seconds: float) -> None:
@@ -97,8 +103,8 @@ class SimBook:
         bid, ask = self._market.touch(self._venue, self._symbols[slot])
         if now_ns < self._crossed_until_ns:
             bid, ask = ask, bid
-        size = self.depth_qty
-        return Quote(bid, size, ask, size, 0, now_ns - FEED_DELAY_NS, 1, _EXECUTABLE, FEED_DELAY_NS)
+        size = self._top_qty[slot]
+        return Quote(bid, size, ask, size, 0, now_ns - FEED_DELAY_NS, 1, self._flags, FEED_DELAY_NS)
 
     def mark(self, slot: int) -> MarkPrice | Down | Busy:
         if self._world.now_ns < self._trouble_until_ns:

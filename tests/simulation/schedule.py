@@ -22,15 +22,12 @@ from typing import Any
 
 import msgspec
 
-from core.config import Loaded, load
 from core.messages import FlattenReport, PairStatus
 from core.types import OrderStatus, TimeInForce, TradingState, Venue
-from executor import segments
 from executor.image import encode_state, rebuild
 from executor.journal import JournalError
 from executor.nonces import NonceSource
 from executor.process import Options
-from executor.records import AnyRecord
 from executor.state import State
 from tests.simulation.checks import Checks
 from tests.simulation.clients import Clients
@@ -40,11 +37,11 @@ from tests.simulation.faults import Fault, Faults
 from tests.simulation.gateway import SimGateway
 from tests.simulation.life import Life, enrolled
 from tests.simulation.market import Market, SimBook
-from tests.simulation.semantics import ALL, Semantics
+from tests.simulation.semantics import ALL
+from tests.simulation.setting import DeadJournal, configuration, difference
 from tests.simulation.venue import VenueModel
 from tests.simulation.world import Broken, Crash, World
 
-ROOT = Path(__file__).resolve().parents[2]
 MEMORY = Path("/dev/shm")
 CALM_S = 90.0
 LOOK_S = 1.0
@@ -125,10 +122,15 @@ class Schedule:
         self.market = Market(self.world, seed)
         self.models = {each.name: VenueModel(self.world, each, self.market, self.faults) for each in semantics}
         self.books = {
-            name: SimBook(self.world, self.market, name, model.instruments) for name, model in self.models.items()
+            name: SimBook(
+                self.world, self.market, name, model.instruments, indicative=model.semantics.traits.quotes_first
+            )
+            for name, model in self.models.items()
         }
+        for model in self.models.values():
+            self._fill_wallet(model)
         self._length_s = rng.uniform(15.0, 40.0)
-        self._loaded = _loaded(semantics, directory, rng)
+        self._loaded = configuration(semantics, directory, rng)
         self.clients = Clients(
             self.world, self.models, self.books, self.faults, rng, pause_s=rng.choice([0.5, 1.0, 2.0])
         )
@@ -147,6 +149,13 @@ class Schedule:
         self._program_report: FlattenReport | None = None
         self.world.after_each = self.checks.look
         self.world.after(self._length_s, self._calm)
+
+    def _fill_wallet(self, model: VenueModel) -> None:
+        """The owner of a wallet may hold coins of his own in it."""
+        if model.semantics.traits.wallet:
+            for symbol, inst in model.instruments.items():
+                usd = self._rng.choice([0.0, 50.0, 3000.0])
+                model.excess_lots[symbol] = int(usd / (self.market.mid(symbol) * float(inst.canonical_lot)))
 
     # ---- lives ------------------------------------------------------------------------------------------------------
 
@@ -216,7 +225,7 @@ class Schedule:
         if replayed.sequence == state.sequence + 1:
             return  # died between the file and the state
         if encode_state(replayed) != encode_state(state):
-            raise Broken(f"the journal rebuilds another state: {_difference(state, replayed)}")
+            raise Broken(f"the journal rebuilds another state: {difference(state, replayed)}")
 
     def _note_life(self, life: Life) -> None:
         result = self.result
@@ -262,8 +271,10 @@ class Schedule:
                 self.clients.cancel_all()
             return f"order {order.client_order_id} is {order.status.value}"
         for venue, model in self.models.items():
-            for symbol, lots in model.position_lots.items():
-                if state.lots((venue, symbol)) != lots:
+            for symbol in model.instruments:
+                lots = model.counted(symbol)
+                lost = self.checks.lost_records and model.semantics.traits.wallet
+                if state.lots((venue, symbol)) != lots and not lost:
                     return f"{venue} holds {lots} of {symbol}, believed {state.lots((venue, symbol))}"
         for pair in state.live_pairs():
             if pair.status is not PairStatus.OPEN or pair.off_qty:
@@ -277,7 +288,7 @@ class Schedule:
         for symbol in self.market.symbols:
             foreign = any(p.foreign for key, p in state.positions.items() if key[1] == symbol)
             usd, room = self.checks.exposure_usd(symbol), self.checks.tolerance_usd(symbol)
-            if usd > room and not foreign:
+            if usd > room and not foreign and not self.checks.lost_records:
                 return f"{usd:.2f} USD of {symbol} naked, {room:.2f} explained"
             if usd > room and not self.foreign_is_explained:
                 return f"{usd:.2f} USD of {symbol} naked beside a position that nobody but us can have made"
@@ -339,7 +350,8 @@ class Schedule:
         """Flat is flat; otherwise the report names exactly what the venues hold."""
         held = {}
         for venue, model in self.models.items():
-            for symbol, lots in model.position_lots.items():
+            for symbol in model.instruments:
+                lots = model.counted(symbol)
                 if lots:
                     held[(venue, symbol)] = model.instruments[symbol].lots_to_qty(lots)
         said = {(each.venue, each.symbol): each.qty for each in report.residual}
@@ -366,71 +378,3 @@ class Schedule:
         result.faults = {fault.value: count for fault, count in Counter(self.faults.occurred).items()}
         result.episodes = self.checks.episodes
         result.repair_cost_bps = self.checks.repair_cost_bps
-
-
-class DeadJournal:
-    """The journal of a dead life, read without being opened (executor.image.Recorded)."""
-
-    def __init__(self, directory: Path) -> None:
-        self._directory = directory
-        self.image: tuple[int, bytes] | None = None
-        for sequence, path in reversed(segments.images(directory)):
-            body = segments.read_image(path, sequence)
-            if body is not None:
-                self.image = (sequence, body)
-                return
-
-    def replay(self) -> Any:
-        after = self.image[0] if self.image is not None else 0
-        found = segments.segments(self._directory)
-        for index, (first, path) in enumerate(found):
-            if index + 1 < len(found) and found[index + 1][0] <= after + 1:
-                continue
-            for sequence, body, _ in segments.scan(path, first):
-                if sequence > after:
-                    record: AnyRecord = segments.decode(body, path, sequence)
-                    yield sequence, record
-
-
-def _difference(live: State, replayed: State) -> str:
-    for name in State.__struct_fields__:
-        one, other = getattr(live, name), getattr(replayed, name)
-        if one != other:
-            return f"{name}: lived {one!r:.300}, replayed {other!r:.300}"
-    return "only in its bytes"
-
-
-_BASE: list[Loaded] = []
-
-
-def _loaded(semantics: list[Semantics], directory: Path, rng: random.Random) -> Loaded:
-    """The sandbox's configuration with the simulated venues, on a directory in memory."""
-    if not _BASE:
-        _BASE.append(load(ROOT / "config" / "sandbox.toml"))
-    base = _BASE[0]
-    replace = msgspec.structs.replace
-    pattern = base.config.venues["hyperliquid"]
-    venues = {
-        each.name: replace(
-            pattern,
-            request_timeout_ms=rng.choice([1500.0, 3000.0]),
-            reconcile_interval_s=rng.choice([2.0, 5.0]),
-            requests_per_min=rng.choice([1200, 6000]),
-            leverage={"default": 3},
-        )
-        for each in semantics
-    }
-    config = replace(
-        base.config,
-        run=replace(base.config.run, state_dir=str(directory / "state"), lock_dir=str(directory / "locks")),
-        feeds=replace(base.config.feeds, symbols=()),
-        venues=venues,
-        execution=replace(
-            base.config.execution,
-            rehearse_ms=0.0,
-            foreign_positions=rng.choice(["ignore", "ignore", "close"]),
-            complete_slippage_bps=rng.choice([5.0, 20.0]),
-        ),
-        risk=replace(base.config.risk, min_edge_bps=-100.0, attempt_cooldown_s=rng.choice([0.5, 2.0])),
-    )
-    return msgspec.structs.replace(base, config=config)

@@ -28,6 +28,7 @@ class Counting(enum.Enum):
     WINDOWED = "windowed"  # each once, near its clock
     SEQUENTIAL = "sequential"  # exactly the next
     INCREASING = "increasing"  # above the last
+    NONE = "none"
 
 
 class Answers(enum.Enum):
@@ -75,7 +76,7 @@ class Semantics(msgspec.Struct, frozen=True, kw_only=True):
             tick_size=Decimal(1).scaleb(px.adjusted() - 5),
             lot_size=Decimal(self.lot[symbol]),
             min_notional_usd=Decimal(self.min_notional_usd),
-            max_leverage=20,
+            max_leverage=1 if self.traits.wallet else 20,
             maintenance_margin_ratio=0.02,
             can_short=not self.traits.wallet,
         )
@@ -129,4 +130,28 @@ UNSPOKEN = Semantics(
     lot={"BTC": "0.0001", "SOL": "0.01", "PEPE": "1"},
     multiplier={"PEPE": 1000},
 )
-ALL = (WINDOWED, LASTING, SEQUENTIAL, RETRACTING, UNSPOKEN)
+WALLET = Semantics(
+    name=Venue("wallet"),
+    counting=Counting.INCREASING,
+    answers=Answers.TAKEN,
+    traits=Traits(wallet=True, reduce_only=False),
+    dead_man=DeadMan(scope=DeadManScope.ACCOUNT, countdown_s=60.0, refresh_s=15.0),
+    ttl_ms=5_000,
+    lot={"BTC": "0.0001", "SOL": "0.02", "PEPE": "1"},
+    min_notional_usd="5",
+    taker_fee=0.0026,
+)
+QUOTING = Semantics(
+    name=Venue("quoting"),
+    counting=Counting.NONE,
+    answers=Answers.TAKEN,
+    traits=Traits(
+        client_ids=False, reduce_only=False, post_only=False, partial_fills=False, late_refusals=True, quotes_first=True
+    ),
+    ttl_ms=5_000,
+    latency_s=(0.05, 0.15),
+    listed_after_s=0.2,
+    lot={"BTC": "0.00001", "SOL": "0.001"},
+    taker_fee=0.0,
+)
+ALL = (WINDOWED, LASTING, SEQUENTIAL, RETRACTING, UNSPOKEN, WALLET, QUOTING)
