@@ -203,7 +203,7 @@ class _VenueFlatten:
         """Instruments in scope on which our books hold something."""
         state = self._engine.state
         keys = {key for key, position in state.positions.items() if position.book.lots}
-        keys |= {(leg.venue, pair.symbol) for pair in state.live_pairs() for leg in pair.legs}
+        keys |= {(leg.venue, pair.symbol) for pair in state.live_pairs() for leg in pair.all_legs}
         return {key for key in keys if key[0] == self.venue and self._symbol in (None, key[1])}
 
     def _claim(self, keys: set[Key]) -> None:

@@ -26,8 +26,20 @@ UNHEDGED_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 8.0, 30.0, 120.0
 """With edges at the warning (2 s) and at the bounds for unwinding (5 s, 8 s)."""
 DOUBT_S = (0.1, 0.25, 0.5, 1.0, 2.0, 3.0, 5.0, 10.0, 30.0, 60.0, 120.0)
 
-PURPOSES = ("open", "close", "complete", "unwind", "flatten", "manual", "foreign", "adopted", "hedge", "unhedge")
-REPAIRS = ("complete", "unwind", "foreign", "hedge", "unhedge")
+PURPOSES = (
+    "open",
+    "close",
+    "complete",
+    "unwind",
+    "flatten",
+    "manual",
+    "foreign",
+    "adopted",
+    "hedge",
+    "stand_in",
+    "stand_down",
+)
+REPAIRS = ("complete", "unwind", "foreign", "stand_in", "stand_down")
 SOURCES = ("fills", "lookup", "burn", "bound", "position", "stream")
 COMMANDS = tuple(str(kind.__struct_config__.tag) for kind in AnyCommand.__args__)
 OTHER = "other"

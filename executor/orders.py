@@ -40,7 +40,8 @@ class Draft(msgspec.Struct, frozen=True, kw_only=True):
     """An order somebody in the executor wants sent; the engine gives it an id, a nonce and an expiry.
 
     `purpose`: "open" | "close" for what a pair was asked to do, "hedge" for the leg that follows the fills of the first one,
-    "complete" | "unwind" | "foreign" for repairs, "flatten", "manual" for orders by hand, "adopted"."""
+    "complete" | "unwind" | "foreign" for repairs, "stand_in" | "stand_down" for a hedge on a third venue, "flatten", "manual" for
+    orders by hand, "adopted"."""
 
     instrument: Instrument
     side: Side

@@ -42,6 +42,7 @@ from executor.pricing import touch_px
 from executor.repair import Cure, CureLeg, choose
 from executor.reports import pair_now
 from executor.state import Key, OrderState, PairBook
+from executor.unknown_leg import UnknownLeg
 
 __all__ = ["Pairs", "Ticket"]
 
@@ -57,6 +58,7 @@ class Pairs(PairSteps):
 
     def __init__(self, engine: Engine) -> None:
         super().__init__(engine)
+        self._unknown_leg = UnknownLeg(engine, self._cures, self._attempt, self._may_try)
         self._leading = Leading(engine, self._cures, self._quotes)
         engine.on_pair = self.look
 
@@ -167,7 +169,7 @@ class Pairs(PairSteps):
                 return
             self._engine.log.error("pair_reopened", pair_id=pair.pair_id, symbol=pair.symbol, reason=why)
             self._move(pair, PairStatus.REPAIRING, f"late fill: {why}")
-        if any((leg.venue, pair.symbol) in self._engine.flattening for leg in pair.legs):
+        if any((leg.venue, pair.symbol) in self._engine.flattening for leg in pair.all_legs):
             return
         orders = list(self._engine.state.pair_orders(pair))
         resting = [order for order in orders if rests(order)]
@@ -180,6 +182,8 @@ class Pairs(PairSteps):
                 self._wait_unknown(pair, unknown)
             return
         if self._gave_up(pair):
+            return
+        if self._stand_down(pair):
             return
         if self._unhedged.measure(pair) and pair.is_led:
             self._of(pair).attempts = self._of(pair).next_mono_ns = 0
@@ -283,31 +287,24 @@ class Pairs(PairSteps):
     # ---- unknown, agreed, differing, closing ------------------------------------------------------------------------
 
     def _wait_unknown(self, pair: PairBook, unknown: list[OrderState]) -> None:
-        """Neither complete nor unwind. Only `unknown_policy = unwind_filled_leg` acts, and only once the venue that owes the
-        answer has been unreachable for `unreachable_s`: then the known leg goes, and the answer is repaired when it comes."""
+        """Neither complete nor unwind. What may be done once a venue is gone says `unknown_policy` (executor.unknown_leg)."""
         if pair.status is not PairStatus.UNKNOWN:
             self._move(pair, PairStatus.UNKNOWN, unknown[0].detail or "outcome unknown")
-        if self._execution.unknown_policy != "unwind_filled_leg":
-            return
-        dark = {order.prepared.venue for order in unknown}
-        bound_ns = int(self._execution.unreachable_s * NS_PER_S)
-        mono_ns, wire_ns = self._engine.clock.mono_ns(), self._engine.clock.wire_ns()
-        if any(self._engine.desks[venue].blind_ns(mono_ns) < bound_ns for venue in dark):
-            return
-        if any(wire_ns - order.moved_wire_ns < bound_ns for order in unknown):
-            return
-        for leg in pair.legs:
-            if leg.lots and leg.venue not in dark and self._may_try(pair):
-                cure = self._cure(pair, leg, abs(leg.qty), reducing=True, overdue=True)
-                if cure is not None and cure.is_open:
-                    self._engine.log.error("unwinding_filled_leg", pair_id=pair.pair_id, venue=leg.venue)
-                    self._attempt(pair, [cure], "unwind")
+        self._unknown_leg.act(pair, unknown)
+
+    def _stand_down(self, pair: PairBook) -> bool:
+        """Whether a stand-in on a third venue must go first, now that nothing of the pair is unknown."""
+        if not self._unknown_leg.undo(pair):
+            return False
+        if pair.status is PairStatus.UNKNOWN:
+            self._move(pair, PairStatus.CLOSING if pair.closing else PairStatus.REPAIRING, "outcome known")
+        return True
 
     def _gave_up(self, pair: PairBook) -> bool:
         """A leg that claims more than our position holds, with nothing under way that could explain it (a foreign fill came
         while the leg's own order was unknown): the position is right. Adopting it looks at the pair again."""
         state = self._engine.state
-        for leg in pair.legs:
+        for leg in pair.all_legs:
             key = (leg.venue, pair.symbol)
             position = state.positions.get(key)
             if position is None or position.book.unbooked_lots or state.overclaimed(key) * leg.side.sign <= 0:

@@ -11,10 +11,10 @@ for as long, does the operator's choice count:
                         meanwhile. The hedge is a third leg of the pair, in its books and in the journal
 
 A hedge is new exposure at its venue, so everything that would deny an opening there denies it: a trading state other than
-ACTIVE, a blind, frozen or foreign instrument, a leverage that is not as configured, too little margin, the venue's notional
-bound. The cheapest venue that passes takes it (cost of the touch against the pair's plan, plus the taker fee); none passing
-is told once and amounts to waiting. Refused: spot venues as the short side, and venues that quote only on request (a quote
-takes seconds, and an accepted one cannot be found again when its answer is lost).
+ACTIVE, no usable quote, a blind, frozen or foreign instrument, a leverage that is not as configured, too little margin, the
+venue's notional bound. The cheapest venue that passes takes it (cost of the touch against the pair's plan, plus the taker
+fee); none passing is told once and amounts to waiting. Refused: spot venues as the short side, and venues that quote only on
+request (a quote takes seconds, and an accepted one cannot be found again when its answer is lost).
 
 Undoing it waits until nothing of the pair is unknown. Then the hedge is closed, and with it, at the same moment, that part of
 the larger leg which only the hedge stood against: closing one before the other would make the pair naked by our own hand.
@@ -32,10 +32,13 @@ from core.types import Instrument, Side, TradingState, Venue
 from executor.cures import Cures
 from executor.engine import Engine
 from executor.holdings import OrderState, PairBook
+from executor.pricing import touch_px
 from executor.repair import CureLeg
 
 UNWIND = "unwind_filled_leg"
 HEDGE = "hedge_third_venue"
+STAND_IN, STAND_DOWN = "stand_in", "stand_down"
+"""Purposes of the orders that open a hedge on a third venue, and of those that undo it."""
 HEDGES_MAX = 3
 """Orders per pair that open a hedge: a partly filled one may be followed up, an unlucky one is not tried for ever."""
 
@@ -91,7 +94,7 @@ class UnknownLeg:
             if against.is_orderable:
                 wanted.append(against)
         if all(cure.is_open for cure in wanted) and self._may_try(pair):
-            self._attempt(pair, wanted, "unhedge")
+            self._attempt(pair, wanted, STAND_DOWN)
         return True
 
     # ---- policies ---------------------------------------------------------------------------------------------------
@@ -114,7 +117,7 @@ class UnknownLeg:
 
     def _hedge(self, pair: PairBook, dark: set[Venue]) -> None:
         """One order for what is known to be unhedged, on the cheapest venue that admits it."""
-        made = [each for each in self._engine.state.pair_orders(pair) if each.prepared.purpose == "hedge"]
+        made = [each for each in self._engine.state.pair_orders(pair) if each.prepared.purpose == STAND_IN]
         if len(made) >= HEDGES_MAX:
             return
         side = Side.SELL if pair.off_qty > 0 else Side.BUY
@@ -131,7 +134,7 @@ class UnknownLeg:
         self._engine.log.error(
             "hedging_on_third_venue", pair_id=pair.pair_id, venue=cure.instrument.venue, symbol=pair.symbol
         )
-        self._attempt(pair, [cure], "hedge")
+        self._attempt(pair, [cure], STAND_IN)
 
     def _admitted(self, pair: PairBook, venue: Venue, side: Side) -> CureLeg | None:
         """A hedge of the pair at `venue`, or None where anything denies it."""
@@ -151,20 +154,21 @@ class UnknownLeg:
             return None
         if not traits.wallet and desk.leverage.get(pair.symbol) != desk.wanted_leverage(pair.symbol):
             return None
-        touch = self._cures.touch(key, side, overdue=False)
+        quote = engine.usable_quote(key)
         lots = instrument.qty_to_lots(abs(pair.off_qty))
         if instrument.max_qty:
             lots = min(lots, int(instrument.max_qty / instrument.lot_size))
-        if touch is None or not lots or not self._is_affordable(instrument, lots, touch):
+        if quote is None or not lots or not self._is_affordable(instrument, lots, touch_px(quote, side)):
             return None
         plan_px = float(pair.plan.long_ref_px if side is Side.BUY else pair.plan.short_ref_px)
         cure = CureLeg(
             instrument=instrument,
             side=side,
             lots=lots,
-            touch=touch,
+            touch=touch_px(quote, side),
             ref_px=plan_px,
             taker_fee=desk.taker_fee,
+            extra_bps=desk.settings.extra_cross_bps,
             sendable=True,
             reducing=False,
         )
