@@ -41,7 +41,7 @@ class MarketRow(msgspec.Struct, frozen=True, kw_only=True):
     lot_size: Decimal
     min_qty: Decimal
     min_notional_usd: Decimal
-    max_leverage: int
+    max_leverage: int | None  # None = the public catalogue does not tell
     funding_interval_s: int | None
 
 
@@ -74,7 +74,7 @@ class LeverageRow(msgspec.Struct, frozen=True, kw_only=True):
     venue: Venue
     configured: int
     read: int | None  # as the venue says; None = not read yet
-    max_leverage: int
+    max_leverage: int | None  # None = the public catalogue does not tell
     verdict: str  # "ok" | "unread" | "differs: opens are blocked" | "above the venue's maximum"
 
 
@@ -97,7 +97,7 @@ def markets(context: Context, symbol: str | None) -> int:
         MarketRow(
             symbol=i.symbol, venue=i.venue, venue_symbol=i.venue_symbol, kind=SPEC[i.venue].kind, quote_ccy=i.quote_ccy,
             multiplier=i.multiplier, tick_size=i.tick_size, lot_size=i.lot_size, min_qty=i.min_qty,
-            min_notional_usd=i.min_notional_usd, max_leverage=i.max_leverage,
+            min_notional_usd=i.min_notional_usd, max_leverage=_max_leverage(i),
             funding_interval_s=each.funding.interval_s if each.funding else None,
         )
         for each in _listings(context, symbol)
@@ -185,7 +185,7 @@ def leverage(context: Context, symbol: str | None) -> int:
         account = accounts.get(i.venue)
         read = account.leverage.get(i.symbol) if account else None
         verdict = "ok" if read == wanted else "unread" if read is None else "differs: opens are blocked"
-        if wanted > i.max_leverage:
+        if wanted > (_max_leverage(i) or wanted):
             verdict = "above the venue's maximum"
         rows.append(
             LeverageRow(
@@ -193,13 +193,15 @@ def leverage(context: Context, symbol: str | None) -> int:
                 venue=i.venue,
                 configured=wanted,
                 read=read,
-                max_leverage=i.max_leverage,
+                max_leverage=_max_leverage(i),
                 verdict=verdict,
             )
         )
     return _show(
         context, "Leverage", ("symbol", "venue", "configured", "venue says", "maximum", "verdict"), rows,
-        lambda r: (r.symbol, r.venue, f"{r.configured}x", r.read and f"{r.read}x", f"{r.max_leverage}x", r.verdict),
+        lambda r: (
+            r.symbol, r.venue, f"{r.configured}x", r.read and f"{r.read}x", r.max_leverage and f"{r.max_leverage}x", r.verdict,
+        ),
     )  # fmt: skip
 
 
@@ -311,6 +313,11 @@ def _spread(
         age_ms=max(bought.age_ns, sold.age_ns) / 1e6,
         tradable=long.state == short.state == "ok",
     )
+
+
+def _max_leverage(instrument: Instrument) -> int | None:
+    told = instrument.max_leverage > 1 or instrument.maintenance_margin_ratio > 0 or not instrument.can_short
+    return instrument.max_leverage if told else None
 
 
 def _price(listing: views.Listing) -> Decimal | None:

@@ -210,7 +210,14 @@ def make_plan(
     qty = base_qty if base_qty is not None else (quote_usd or Decimal(0)) / from_float(mid)
     lot = least_common_lot(bought.instrument.canonical_lot, sold.instrument.canonical_lot)
     qty = floor_to(qty, lot) * lot
-    minimum = minimum_pair_qty(bought.instrument, from_float(mid), sold.instrument, from_float(mid))
+    long_limit_px = _limit(context, bought, Side.BUY, cross_ticks, quote_slippage_bps)
+    short_limit_px = _limit(context, sold, Side.SELL, cross_ticks, quote_slippage_bps)
+    minimum = minimum_pair_qty(  # at the prices that the executor judges it by
+        bought.instrument,
+        long_limit_px / bought.instrument.multiplier,
+        sold.instrument,
+        short_limit_px / sold.instrument.multiplier,
+    )
     if qty < minimum and at_least_minimum:
         qty = -floor_to(-minimum, lot) * lot
     if qty < minimum:
@@ -224,8 +231,8 @@ def make_plan(
         short=sold,
         qty=qty,
         minimum=minimum,
-        long_limit_px=_limit(context, bought, Side.BUY, cross_ticks, quote_slippage_bps),
-        short_limit_px=_limit(context, sold, Side.SELL, cross_ticks, quote_slippage_bps),
+        long_limit_px=long_limit_px,
+        short_limit_px=short_limit_px,
         edge_bps=edge_numbers(_quote(sold), _quote(bought), 0.0, 0.0).edge_bps,
     )
 

@@ -113,8 +113,8 @@ class Control:
     async def _account(self, request: web.Request) -> web.Response:
         body = await _read(request, _Account)
         balance = self._balance if body.balance_usd is None else body.balance_usd
-        agents = [agent.lower() for agent in body.agents]
-        account = self._server(body.venue).exchange.open_account(body.address.lower(), balance, agents)
+        agents = [_spelled(agent) for agent in body.agents]
+        account = self._server(body.venue).exchange.open_account(_spelled(body.address), balance, agents)
         return _json({"address": account.address, "agents": account.agents})
 
     async def _basis(self, request: web.Request) -> web.Response:
@@ -226,6 +226,11 @@ def _account_state(exchange: Exchange, address: str) -> dict[str, Any]:
         "fees_usd": sum((fill.fee for fill in fills), Decimal(0)),
         "funding_usd": sum((payment.cash for payment in exchange.payments(address)), Decimal(0)),
     }  # fmt: skip
+
+
+def _spelled(address: str) -> str:
+    """As the exchanges know it: hex in lower case; other alphabets (base58) tell letters apart."""
+    return address.lower() if address[:2].lower() == "0x" else address
 
 
 def _json(value: Any) -> web.Response:

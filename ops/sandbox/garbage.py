@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 MAX_DEPTH = 20_000
 _LETTER = re.compile(rb':"[A-Za-z]')
-_TIME = re.compile(rb"(?<=:)[0-9]{12,}(?=[,}])")
+_TIME = re.compile(rb'(?<=:)[0-9]{12,}(?=[,}])|(?<=:")[0-9]{19}(?=")')  # or nanoseconds as text
 _NUMBER = re.compile(rb'"?-?[0-9]+(?:\.[0-9]+)?"?(?=[,}\]])')
 
 

@@ -170,12 +170,8 @@ class Connection:
             await asyncio.sleep(min(wait_ns / NS_PER_S, 0.05))
 
 
-async def open_connection(
-    request: web.Request, *, autoping: bool = True, protocols: Iterable[str] = ()
-) -> Connection:
+async def open_connection(request: web.Request, *, autoping: bool = True, protocols: Iterable[str] = ()) -> Connection:
     """Accept the upgrade, without compression (no venue of ours negotiates it). `protocols`: those that are spoken here."""
-    socket = web.WebSocketResponse(
-        compress=False, max_msg_size=MAX_FRAME_BYTES, autoping=autoping, protocols=protocols
-    )
+    socket = web.WebSocketResponse(compress=False, max_msg_size=MAX_FRAME_BYTES, autoping=autoping, protocols=protocols)
     await socket.prepare(request)
     return Connection(request, socket)

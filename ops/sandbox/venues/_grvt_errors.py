@@ -19,6 +19,7 @@ class Code(enum.IntEnum):
     ENDPOINT_OFF = 1009
     CHAIN_ID = 1012
     WS_SELECTOR = 1101
+    NO_SUCH_METHOD = 1200
     UNAUTHORISED_SIGNER = 2000
     SIGNATURE_EXPIRED = 2001
     SIGNATURE_MISMATCH = 2002
@@ -68,6 +69,7 @@ _REFUSALS: dict[Code, tuple[int, str]] = {
     Code.ENDPOINT_OFF: (503, "We are temporarily deactivating this API endpoint, please try again later"),
     Code.CHAIN_ID: (400, "Invalid signature chain ID"),
     Code.WS_SELECTOR: (400, "Feed Format must be in the format of <primary>@<secondary>"),
+    Code.NO_SUCH_METHOD: (404, "RPC method not found"),
     Code.UNAUTHORISED_SIGNER: (403, "Signature is from an unauthorized signer"),
     Code.SIGNATURE_EXPIRED: (403, "Signature has expired"),
     Code.SIGNATURE_MISMATCH: (403, "Signature does not match payload"),
@@ -120,7 +122,7 @@ class ApiError(Exception):
 
     def body(self) -> Row:
         """As REST answers it."""
-        return {"request_id": 1, "code": int(self.code), "message": self.text, "status": self.status}
+        return {"code": int(self.code), "message": self.text, "status": self.status}
 
     def brief(self) -> Row:
         """As it stands in an answer over the WebSocket."""

@@ -59,7 +59,7 @@ class Dialect:
         if status >= 500:
             return Reply(status, b"<html><body>upstream error</body></html>", "text/html")
         phrase = http.HTTPStatus(status).phrase if status in set(http.HTTPStatus) else "error"
-        body = {"request_id": 1, "code": int(Code.MALFORMED), "message": phrase, "status": status}
+        body = {"code": int(Code.MALFORMED), "message": phrase, "status": status}
         return Reply(status, orjson.dumps(body))
 
     def refused_nonce(self) -> Reply:

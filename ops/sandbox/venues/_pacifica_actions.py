@@ -180,8 +180,7 @@ class Actions:
         known = order is not None and order.name == contract.name
         if not known or isinstance(self._exchange.cancel(account, order_id, client_id), Refused):
             raise ApiError(BUSINESS, CANCEL_FAILED, Business.ORDER_NOT_FOUND.value)
-        frame: Row = {"s": contract.name} | ({"i": order_id} if client_id is None else {"I": client_id})
-        return Done(None, frame)
+        return Done(None, {"I": client_id, "i": order_id, "s": contract.name})
 
     def _cancel_all(self, account: str, payload: Row) -> Done:
         _only(payload, {"all_symbols", "exclude_reduce_only"}, {"symbol"})

@@ -70,7 +70,7 @@ def perpetual_row(contract: Contract, rate: Decimal, estimate: Decimal) -> dict[
         "next_funding_rate": plain(estimate),
         "created_at": CREATED_MS,
         "instrument_type": "perpetual",
-        "base_asset": contract.symbol,
+        "base_asset": contract.name,
     }
 
 

@@ -198,8 +198,9 @@ class Streams:
         except orjson.JSONDecodeError:
             connection.send(data)  # what a fault made of it
             return
-        report = self._limits.report(who, key, self._clock.mono_ns())
-        frame = {"code": 200, "data": told, "id": number, "t": self._now_ms(), "type": kind, "rl": report}
+        frame = {"code": 200, "data": told, "id": number, "t": self._now_ms(), "type": kind}
+        if key:
+            frame["rl"] = self._limits.report(who, key, self._clock.mono_ns())
         connection.send(orjson.dumps(frame))
 
     async def _perform(self, kind: str, body: bytes) -> Done:

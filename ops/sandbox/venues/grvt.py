@@ -151,7 +151,7 @@ class SandboxVenue:
     def _on_rpc(self, name: str, body: Row, address: str) -> tuple[int, Row]:
         try:
             if name not in RPC:
-                raise ApiError(Code.MALFORMED)
+                raise ApiError(Code.NO_SUCH_METHOD)
             return 200, self._perform(name, body, address)
         except ApiError as error:
             return error.status, error.body()
