@@ -71,6 +71,11 @@ class Throttle:
         self._refill()
         self._level -= weight
 
+    def lower_to(self, ratio: float) -> None:
+        """The venue counts only this part of the budget left: it knows of others who draw on it too."""
+        self._refill()
+        self._level = min(self._level, ratio * self._capacity)
+
     def pause(self, pause_s: float, *, everything: bool) -> None:
         """The venue says that we are over its limit: admit nothing, or only priority requests, for `pause_s`."""
         until_ns = self._clock.mono_ns() + int(pause_s * NS_PER_S)

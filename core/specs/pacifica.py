@@ -14,12 +14,41 @@ import msgspec
 from core.errors import UNDECODABLE, Malformed
 from core.specs._naming import KILO, canonical, one_per_symbol
 from core.types import Instrument, Venue
+from core.venue_spec import Credential, Form, Proof, VenueKind, VenueSpec
 
 VENUE = Venue("pacifica")
 QUOTE_CCY = "USDC"
 PERPETUAL = "perpetual"
 NAME = re.compile(r"[A-Za-z0-9._-]{1,32}")  # what may stand in a signed message as it is
 SMALLEST, LARGEST = Decimal("1e-12"), Decimal("1e15")  # of any figure but 0; their ratio is within Decimal's precision
+
+SOLANA_SECRET = Form(
+    pattern=r"[1-9A-HJ-NP-Za-km-z]{80,90}", says="a Solana secret key: the base58 text of 64 bytes, 86 to 88 characters"
+)
+SOLANA_ADDRESS = Form(
+    pattern=r"[1-9A-HJ-NP-Za-km-z]{32,44}", says="a Solana address: the base58 text of 32 bytes, 32 to 44 characters"
+)
+CONFIG_KEY = Form(pattern=r"[A-Za-z0-9]{4,16}_[1-9A-HJ-NP-Za-km-z]{8,64}", says="an API config key (XXXXXXXX_...)")
+
+SPEC = VenueSpec(
+    name=VENUE,
+    title="Pacifica",
+    kind=VenueKind.PERP,
+    quote_ccy=QUOTE_CCY,
+    proof=Proof.SOCKET,
+    taker_fee=0.0004,
+    maker_fee=0.00015,
+    order_ttl_ms=3000,  # ours to choose: the speed bump is 200 ms, the answer follows within half a second
+    credentials=(
+        Credential("PACIFICA_AGENT_KEY", aliases=("API_PRIVATE",), form=SOLANA_SECRET),
+        Credential("PACIFICA_ACCOUNT", aliases=("SOL_WALLET",), secret=False, form=SOLANA_ADDRESS),
+        Credential("PACIFICA_API_CONFIG_KEY", form=CONFIG_KEY, optional=True),
+    ),
+    credentials_advice="the secret key of an agent wallet (base58, as the key page shows it once) bound to the account, and "
+    "the account's own address. API_PRIVATE and SOL_WALLET are accepted as other names, with a warning; of API_PUBLIC, the "
+    "agent's address, nothing is needed. The API config key raises the request budget from 100 to 300 credits a minute: too "
+    "few without it for a live trader.",
+)
 
 
 class _Row(msgspec.Struct):

@@ -28,12 +28,14 @@ class SentOrder(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class OrderMemory:
-    """Sent orders by client id and nonce, client ids by venue order id, and how much of an order the stream showed filled."""
+    """Sent orders by client id and nonce, client ids by venue order id and back, and how much of an order the stream showed
+    filled."""
 
     def __init__(self) -> None:
         self._sent: dict[str, SentOrder] = {}
         self._by_nonce: dict[int, str] = {}
         self._clients: dict[str, str | None] = {}
+        self._orders: dict[str, str] = {}
         self._filled: dict[str, int] = {}
 
     def note(self, request: OrderRequest, nonce: int, wire_ns: int) -> None:
@@ -64,6 +66,9 @@ class OrderMemory:
         if venue_order_id:
             self._clients[venue_order_id] = client_order_id
             _bound(self._clients)
+            if client_order_id is not None:
+                self._orders[client_order_id] = venue_order_id
+                _bound(self._orders)
 
     def knows(self, venue_order_id: str) -> bool:
         """Whether it is known whose this order is, ours or not."""
@@ -71,6 +76,10 @@ class OrderMemory:
 
     def client_of(self, venue_order_id: str) -> str | None:
         return self._clients.get(venue_order_id)
+
+    def order_of(self, client_order_id: str) -> str | None:
+        """The venue's id of an order of ours, once the venue named it."""
+        return self._orders.get(client_order_id)
 
     def add_fill(self, venue_order_id: str, lots: int) -> None:
         self._filled[venue_order_id] = self._filled.get(venue_order_id, 0) + lots
@@ -81,6 +90,8 @@ class OrderMemory:
         return self._filled.get(venue_order_id, 0)
 
 
-def _bound(table: dict[str, SentOrder] | dict[int, str] | dict[str, str | None] | dict[str, int]) -> None:
+def _bound(
+    table: dict[str, SentOrder] | dict[int, str] | dict[str, str] | dict[str, str | None] | dict[str, int],
+) -> None:
     while len(table) > MAX_ORDERS:
         del table[next(iter(table))]  # type: ignore[arg-type]
