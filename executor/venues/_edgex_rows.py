@@ -198,7 +198,7 @@ def order(row: OrderRow, listed: Listed) -> VenueOrder | None:
         return None
     matched, taken = _lots(row.cumMatchSize, instrument), _lots(row.cumFillSize, instrument)
     lots, filled = _lots(row.size, instrument), max(matched, taken)
-    if not 0 <= filled <= lots:
+    if min(matched, taken) < 0 or filled > lots:
         raise Malformed(f"edgex order {row.id}: {filled} of {lots} lots filled")
     value = row.cumMatchValue if matched >= taken else row.cumFillValue
     avg_px = value / (filled * instrument.lot_size) if filled else Decimal(0)
