@@ -80,8 +80,8 @@ class SandboxProcess:
             return json.loads(answer.read())
 
     def account(self, venue: str, address: str) -> dict[str, Any]:
-        state: dict[str, Any] = self.control("state")["venues"][venue]["accounts"][address.lower()]
-        return state
+        accounts: dict[str, dict[str, Any]] = self.control("state")["venues"][venue]["accounts"]
+        return accounts[address if address in accounts else address.lower()]
 
 
 @contextmanager
