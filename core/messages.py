@@ -199,6 +199,7 @@ class DenyReason(enum.Enum):
     LEG_ORDER = "leg_order"  # the legs cannot be sent in the order that was asked
     THIN_BOOK = "thin_book"  # a leg of this size could not be closed at its venue now
     OWN_ORDER = "own_order"  # it would trade against a resting order of ours
+    DEAD_MAN = "dead_man"  # the venue's switch for resting orders could not be armed
 
 
 class Report(Message, frozen=True, kw_only=True):

@@ -211,7 +211,8 @@ class Commands:
         self._pairs.request_close(pair, command.reason, command.command_id, sending)
         return None
 
-    def _submit(self, command: SubmitOrder) -> Denied | None:
+    def _by_hand(self, command: SubmitOrder) -> Draft | Denied:
+        """What may go of an order by hand, now."""
         verdict = self._admission.order(command)
         if isinstance(verdict, Denied):
             return verdict
@@ -234,11 +235,40 @@ class Commands:
                 detail=f"would trade against our own resting order {met[0].client_order_id}; cancel that first",
                 numbers={"resting": len(met)},
             )
+        return draft
+
+    def _submit(self, command: SubmitOrder) -> Denied | None:
+        draft = self._by_hand(command)
+        if isinstance(draft, Denied):
+            return draft
         self._taken(command)
+        rests = command.time_in_force is not TimeInForce.IOC
+        if rests and not self._pairs.switches.is_covered((command.venue, command.symbol)):
+            self._spawn(self._submit_covered(command))
+        else:
+            self._send_by_hand(command, draft)
+        return None
+
+    def _send_by_hand(self, command: SubmitOrder, draft: Draft) -> None:
         (order,) = self._engine.send([draft])
         if not command.reduce_only:
-            self._engine.reserve(order, instrument)
-        return None
+            self._engine.reserve(order, draft.instrument)
+
+    async def _submit_covered(self, command: SubmitOrder) -> None:
+        """A resting order whose dead-man switch has to be armed first; judged again when it is, since that takes a moment."""
+        armed = await self._pairs.switches.cover((command.venue, command.symbol))
+        refusal = Denied(reason=DenyReason.DEAD_MAN, detail=f"the switch of {command.venue} could not be armed")
+        draft = self._by_hand(command) if armed else refusal
+        if isinstance(draft, Denied):
+            self._engine.meter.denied(_kind(command), draft.reason)
+            self._engine.answer(
+                command.command_id,
+                OrderDenied(
+                    command_id=command.command_id, reason=draft.reason, detail=draft.detail, numbers=draft.numbers
+                ),
+            )
+        else:
+            self._send_by_hand(command, draft)
 
     def _cancel(self, command: CancelOrder) -> Denied | None:
         order = self._engine.state.orders.get(command.client_order_id)

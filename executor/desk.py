@@ -51,6 +51,8 @@ class Desk:
         self.positions_mono_ns = 0
         self.leverage: dict[str, int] = {}  # read back from the venue
         self.naked: dict[str, tuple[int, int]] = {}  # symbol -> lots of ours that no pair owns, mono time since when
+        self.switches_armed = 0  # dead-man switches, as far as we know (executor.dead_man)
+        self.switch_failures = 0  # since the start
         self._reserved: dict[str, Reservation] = {}  # by client order id
         self._stream_began_wire_ns = 0
         self._stream_owes_since_ns = 0  # mono; 0 = the stream owes nothing

@@ -35,6 +35,7 @@ from core.numeric import from_float
 from core.types import Instrument, OrderStatus, Quote, Side, TimeInForce, TradingState
 from executor import opening
 from executor.cures import Cures, quoted_ticks
+from executor.dead_man import Switches
 from executor.engine import Engine
 from executor.orders import Draft
 from executor.pricing import touch_px
@@ -81,10 +82,11 @@ _WAIT = Wait()
 class Leading:
     """See the module text. `ended`: pairs whose owner is gone, or whose first leg a person cancelled, in this run."""
 
-    def __init__(self, engine: Engine, cures: Cures, quotes: Quotes) -> None:
+    def __init__(self, engine: Engine, cures: Cures, quotes: Quotes, switches: Switches) -> None:
         self._engine = engine
         self._cures = cures
         self._quotes = quotes
+        self._switches = switches
         self.ended: dict[str, str] = {}  # pair id -> why
 
     def next(self, pair: PairBook, resting: list[OrderState]) -> Step:
@@ -192,7 +194,7 @@ class Leading:
         order = resting[0]
         if len(resting) > 1 or pair.sending.order is not LegOrder.MAKER_FIRST:
             return Withdraw(order)
-        if not self._can_follow(pair, other):
+        if not self._can_follow(pair, other) or not self._switches.is_covered(order.key):
             return Withdraw(order)
         if self._engine.clock.wire_ns() - order.prepared.wire_ns < REPRICE_NS:
             return _WAIT
@@ -226,7 +228,7 @@ class Leading:
 
     def _rest(self, pair: PairBook, lead: PairLeg, instrument: Instrument) -> Step:
         ticks = self._resting_ticks(pair, lead)
-        if ticks is None:
+        if ticks is None or not self._switches.want((lead.venue, pair.symbol)):
             return _WAIT
         side = lead.side.opposite if pair.closing else lead.side
         lots = _remaining(pair, lead, instrument)

@@ -86,6 +86,9 @@ class Metrics:
         self._nonce_ahead = self._gauges(each, "executor_nonce_high_water")
         self._nonce_resyncs = {v: page.counter("executor_nonce_resyncs_total", {"venue": v}) for v in each}
         self._resyncs_counted = dict.fromkeys(each, 0)
+        self._switches = self._gauges(each, "executor_dead_man_armed")
+        self._switch_failures = {v: page.counter("executor_dead_man_failures_total", {"venue": v}) for v in each}
+        self._failures_counted = dict.fromkeys(each, 0)
         self._journal_ok = page.gauge("executor_journal_ok", {})
 
     # ---- what the engine tells --------------------------------------------------------------------------------------
@@ -168,6 +171,9 @@ class Metrics:
             resyncs = desk.gateway.nonce_resyncs
             self._nonce_resyncs[venue].add(resyncs - self._resyncs_counted[venue])
             self._resyncs_counted[venue] = resyncs
+            self._switches[venue].set(desk.switches_armed)
+            self._switch_failures[venue].add(desk.switch_failures - self._failures_counted[venue])
+            self._failures_counted[venue] = desk.switch_failures
             paid = [p.book.funding_usd for key, p in engine.state.positions.items() if key[0] == venue]
             self._funding[venue].set(float(sum(paid)))
         self._journal_ok.set(float(engine.journal.trouble is None))

@@ -37,6 +37,7 @@ class RejectCode(enum.Enum):
     INSTRUMENT = "instrument"
     VENUE_MODE = "venue_mode"  # halted, post-only, reduce-only
     UNKNOWN_ORDER = "unknown_order"  # answer to a cancel
+    NOT_ELIGIBLE = "not_eligible"  # the venue does not give this to an account like ours
     OTHER = "other"
 
 

@@ -15,6 +15,7 @@ from core.ids import CommandId
 from core.messages import FINAL_PAIR, PairStatus, Sending
 from executor import opening
 from executor.cures import Cures
+from executor.dead_man import Switches
 from executor.engine import Engine
 from executor.netting import Netting, Wish
 from executor.orders import Draft
@@ -57,6 +58,7 @@ class PairSteps(ABC):
         self._quotes = Quotes(engine)
         self._cures = Cures(engine, self._quotes)
         self._unhedged = Unhedged(engine)
+        self.switches = Switches(engine)
         self._netting = Netting(engine, self._wish)
 
     @abstractmethod

@@ -59,7 +59,7 @@ class Pairs(PairSteps):
     def __init__(self, engine: Engine) -> None:
         super().__init__(engine)
         self._unknown_leg = UnknownLeg(engine, self._cures, self._attempt, self._may_try)
-        self._leading = Leading(engine, self._cures, self._quotes)
+        self._leading = Leading(engine, self._cures, self._quotes, self.switches)
         engine.on_pair = self.look
 
     # ---- wishes -----------------------------------------------------------------------------------------------------
@@ -204,7 +204,8 @@ class Pairs(PairSteps):
             self._repair(pair, why)
 
     def tick(self) -> None:
-        """Go on with every live pair; warn and page by the unhedged bounds."""
+        """Go on with every live pair; warn and page by the unhedged bounds; tend the dead-man switches."""
+        self.switches.turn()
         for pair in self._engine.state.live_pairs():
             self._unhedged.watch(pair)
             self.look(pair, "tick")

@@ -50,6 +50,7 @@ KEEP_TICKS = 20
 PAGE_S = 0.01
 PAGE_AT_LEAST_NS = 250 * NS_PER_MS
 STOP_WAIT_S = 8.0
+SWITCH_WAIT_S = 2.0
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
@@ -281,6 +282,7 @@ class Executor:
         while self._clock.mono_ns() < deadline_ns and self._is_moving():
             await asyncio.sleep(TICK_S)
         await self._parts.commands.drain(1.0)
+        await self._parts.pairs.switches.close(SWITCH_WAIT_S)
         self._engine.record(CleanStop(wire_ns=self._clock.wire_ns()))
         self._parts.journal.checkpoint(encode_state(self._state), keep_after=self._parts.ledger.stored)
         self._publish()

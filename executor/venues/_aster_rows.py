@@ -76,6 +76,11 @@ class LeverageRow(msgspec.Struct):
     leverage: int
 
 
+class CountdownRow(msgspec.Struct):
+    symbol: str
+    countdownTime: Millis
+
+
 class TimeRow(msgspec.Struct):
     serverTime: Millis
 

@@ -102,6 +102,10 @@ class Reads:
             raise Malformed(f"lighter {instrument.venue_symbol}: leverage was never set and no default is published")
         return default, True
 
+    async def switch_time_ms(self) -> int:
+        """When the scheduled cancel-all strikes (UTC), 0 = none is scheduled."""
+        return (await self._account_row(0)).cancel_all_time
+
     def forget_account(self) -> None:
         """What was read is no longer the present: something was changed."""
         self._shared = None

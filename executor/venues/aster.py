@@ -12,6 +12,7 @@ is the nonce window of 60 s (docs/venues/aster.md 6). Account mode: one-way, sin
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from decimal import Decimal
 
 from core.clock import NS_PER_S, NS_PER_US
@@ -31,6 +32,8 @@ from executor.venues._aster_stream import PrivateStream
 from executor.venues._gateway import VenueGateway
 from executor.venues.base import (
     CancelRequest,
+    DeadMan,
+    DeadManScope,
     Equipment,
     EventSink,
     NotFound,
@@ -67,6 +70,8 @@ _REHEARSAL = OrderRequest(
 
 class Gateway(VenueGateway[Reads]):
     """See `executor.venues.base.OrderGateway`."""
+
+    dead_man: DeadMan | None = DeadMan(scope=DeadManScope.SYMBOL, countdown_s=120.0, refresh_s=30.0)
 
     def __init__(self, equipment: Equipment) -> None:
         settings, ring = equipment.settings, equipment.keyring
@@ -229,6 +234,14 @@ class Gateway(VenueGateway[Reads]):
         if confirmed != leverage:
             raise Malformed(f"aster leverage of {instrument.venue_symbol}: asked {leverage}, confirmed {confirmed}")
 
+    async def arm_dead_man(self, instruments: Sequence[Instrument]) -> None:
+        """`countdownCancelAll`, one per symbol (docs/venues/aster.md 7)."""
+        if self.dead_man is not None:
+            await self._count_down(instruments, int(self.dead_man.countdown_s * 1000))
+
+    async def disarm_dead_man(self, instruments: Sequence[Instrument]) -> None:
+        await self._count_down(instruments, 0)
+
     # ---- reads ----------------------------------------------------------------------------------------------------
 
     async def lookup(self, instrument: Instrument, client_order_id: str) -> VenueOrder | NotFound:
@@ -238,6 +251,14 @@ class Gateway(VenueGateway[Reads]):
         return (await self._reads.leverage(instrument)).leverage
 
     # ---- private --------------------------------------------------------------------------------------------------
+
+    async def _count_down(self, instruments: Sequence[Instrument], countdown_ms: int) -> None:
+        for instrument in instruments:
+            params = (("symbol", instrument.venue_symbol), ("countdownTime", str(countdown_ms)))
+            data = await self._reads.act("POST", "/fapi/v3/countdownCancelAll", params)
+            confirmed = rows.decode(data, rows.CountdownRow, "countdownCancelAll")
+            if (confirmed.symbol, confirmed.countdownTime) != (instrument.venue_symbol, countdown_ms):
+                raise Malformed(f"aster countdown of {instrument.venue_symbol}: asked {countdown_ms}, said {confirmed}")
 
     def _sign(self, request: OrderRequest, nonce: int) -> bytes:
         instrument = request.instrument

@@ -17,6 +17,7 @@ the same nonce kills it earlier (docs/venues/hyperliquid.md 6, 7, 10).
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from decimal import Decimal
 
 from core.clock import NS_PER_MS, NS_PER_S
@@ -35,6 +36,8 @@ from executor.venues._hyperliquid_reads import JSON, RATE_PAUSE_S, SETTLE_NS, ST
 from executor.venues._hyperliquid_stream import PrivateStream, decode_frame
 from executor.venues.base import (
     CancelRequest,
+    DeadMan,
+    DeadManScope,
     Equipment,
     EventSink,
     NotFound,
@@ -73,6 +76,8 @@ _REHEARSAL = OrderRequest(
 
 class Gateway(VenueGateway[Reads]):
     """See `executor.venues.base.OrderGateway`."""
+
+    dead_man: DeadMan | None = DeadMan(scope=DeadManScope.ACCOUNT, countdown_s=60.0, refresh_s=15.0)
 
     def __init__(self, equipment: Equipment) -> None:
         settings, ring = equipment.settings, equipment.keyring
@@ -219,6 +224,15 @@ class Gateway(VenueGateway[Reads]):
         answer = await self._act(self._signer.body(action, nonce))
         answers.require_done(answer, f"leverage {leverage} of {instrument.venue_symbol}")
 
+    async def arm_dead_man(self, instruments: Sequence[Instrument]) -> None:
+        """`scheduleCancel`, for the whole account. It is refused below a traded volume of a million dollars: then there is no
+        switch here, until the next start asks again."""
+        if self.dead_man is not None:
+            await self._schedule_cancel(self._clock.wire_ns() // NS_PER_MS + int(self.dead_man.countdown_s * 1000))
+
+    async def disarm_dead_man(self, instruments: Sequence[Instrument]) -> None:
+        await self._schedule_cancel(None)
+
     # ---- reads ----------------------------------------------------------------------------------------------------
 
     async def lookup(self, instrument: Instrument, client_order_id: str) -> VenueOrder | NotFound:
@@ -241,6 +255,14 @@ class Gateway(VenueGateway[Reads]):
             f"0x{request.client_order_id}",
         )
         return self._signer.body(signing.order_action([order]), nonce, request.expires_wire_ns // NS_PER_MS)
+
+    async def _schedule_cancel(self, time_ms: int | None) -> None:
+        answer = await self._act(self._signer.body(signing.schedule_cancel_action(time_ms), self.nonces.next()))
+        outcome = answers.plain_outcome(answer)
+        if isinstance(outcome, Rejected) and outcome.code is RejectCode.NOT_ELIGIBLE:
+            self.dead_man = None
+            self._log.warning("dead_man_not_available", venue=self.venue, detail=outcome.detail)
+        answers.require_done(answer, "the dead-man switch")
 
     def _act(self, body: bytes) -> asyncio.Future[answers.Answer]:
         """Write a signed action now; the future always completes."""

@@ -16,13 +16,17 @@ Doubt. `ExpiredAt` is ten minutes away and cannot be chosen, so the nonce settle
 nonce has passed an order's, the order was executed already (then it is listed under its client index) or never will be.
 `burn_nonce` makes that happen: a cancel-all that aborts a schedule which does not exist takes a later nonce (skip mode) or
 the order's own (strict modes). The venue may refuse it, which proves nothing; that it takes it is not recorded anywhere
-[unsure]. Dead-man switches are not used here: such a burn would disarm them.
+[unsure]. While the dead-man switch is armed, the transaction that burns pushes it out instead: an abort would disarm it.
+
+The dead-man switch is a cancel-all scheduled at least five minutes ahead (docs/venues/lighter.md 7). Accepted is not executed
+here either: the first arming is believed only once the account shows a time, later ones only push it out.
 """
 
 from __future__ import annotations
 
 import asyncio
 import functools
+from collections.abc import Sequence
 
 from core.clock import NS_PER_MS, NS_PER_S
 from core.errors import ConfigError, Malformed, NotSent, VenueError
@@ -33,7 +37,7 @@ from executor.signing import lighter as signing
 from executor.venues import _lighter_answers as answers
 from executor.venues._gateway import VenueGateway
 from executor.venues._lighter_budget import Budget
-from executor.venues._lighter_entry import Entry
+from executor.venues._lighter_entry import Begin, Entry
 from executor.venues._lighter_index import ClientIndex
 from executor.venues._lighter_nonces import TxNonces
 from executor.venues._lighter_reads import FIREWALL_STATUS, Reads, pause_of
@@ -43,6 +47,8 @@ from executor.venues._lighter_tokens import Tokens
 from executor.venues._verify import Verifier
 from executor.venues.base import (
     CancelRequest,
+    DeadMan,
+    DeadManScope,
     Equipment,
     EventSink,
     NotFound,
@@ -58,7 +64,7 @@ READ_CONNECTIONS = 2
 ORDER_CONNECTIONS = 2
 REST_AGE_MS = 28 * 24 * 3600 * 1000
 REHEARSE_EVERY = 50  # turns: one signature costs a third of a millisecond of another core
-ORDER, CANCEL, LEVERAGE, NOOP = "order", "cancel", "leverage", "noop"
+ORDER, CANCEL, LEVERAGE, NOOP, SWITCH = "order", "cancel", "leverage", "noop", "switch"
 TIF_WIRE = {
     TimeInForce.GTC: signing.GOOD_TILL_TIME,
     TimeInForce.IOC: signing.IOC,
@@ -70,6 +76,7 @@ class Gateway(VenueGateway[Reads]):
     """See `executor.venues.base.OrderGateway`."""
 
     signs_apart = True
+    dead_man: DeadMan | None = DeadMan(scope=DeadManScope.ACCOUNT, countdown_s=360.0, refresh_s=60.0)
 
     def __init__(self, equipment: Equipment) -> None:
         settings, ring = equipment.settings, equipment.keyring
@@ -95,6 +102,7 @@ class Gateway(VenueGateway[Reads]):
         self._tokens = Tokens(self._signer, settings.auth_ttl_s, self._clock, self._log)
         self._by_market: dict[int, Instrument] = {}
         self._rehearsals = 0
+        self._switch_until_ns = 0  # UTC; when the scheduled cancel-all strikes, 0 = none is scheduled by this process
         # No keep-alive requests: they would cost budget, and a connection that the venue closes is opened again at once.
         self._read_lane = self._http(READ_CONNECTIONS, on_reply=self._on_reply)
         self._order_lane = self._http(ORDER_CONNECTIONS, on_reply=self._on_reply)
@@ -302,6 +310,20 @@ class Gateway(VenueGateway[Reads]):
                 return
         raise Malformed(f"lighter {what}: accepted, but the account shows {read[0]}")
 
+    async def arm_dead_man(self, instruments: Sequence[Instrument]) -> None:
+        was_armed = self._switch_until_ns > self._clock.wire_ns()
+        if self.dead_man is None:
+            return
+        until_ns = self._clock.wire_ns() + int(self.dead_man.countdown_s * NS_PER_S)
+        await self._cancel_all(signing.CANCEL_SCHEDULED, until_ns // NS_PER_MS)
+        if not was_armed:
+            await self._require_scheduled(until_ns)
+        self._switch_until_ns = until_ns
+
+    async def disarm_dead_man(self, instruments: Sequence[Instrument]) -> None:
+        await self._cancel_all(signing.CANCEL_ABORT, 0)
+        self._switch_until_ns = 0
+
     # ---- reads ----------------------------------------------------------------------------------------------------
 
     async def lookup(self, instrument: Instrument, client_order_id: str) -> VenueOrder | NotFound:
@@ -313,6 +335,38 @@ class Gateway(VenueGateway[Reads]):
         return leverage if cross else 0
 
     # ---- private --------------------------------------------------------------------------------------------------
+
+    def _noop(self) -> Begin:
+        """A transaction that changes nothing but the nonce: abort a schedule that is not there, or schedule it again."""
+        left_ns = self._switch_until_ns - self._clock.wire_ns()
+        if left_ns <= 0 or self.dead_man is None:
+            return self._signer.abort_switch
+        self._switch_until_ns += int(self.dead_man.countdown_s * NS_PER_S) - left_ns
+        return self._schedule(signing.CANCEL_SCHEDULED, self._switch_until_ns // NS_PER_MS)
+
+    def _schedule(self, when: int, time_ms: int) -> Begin:
+        return functools.partial(self._signer.cancel_all_orders, when=when, time_ms=time_ms, market=signing.ALL_MARKETS)
+
+    async def _cancel_all(self, when: int, time_ms: int) -> None:
+        """Schedule or abort. Raises VenueError unless the venue queued it."""
+        await self._entry.wait_ready()
+        answer = await self._entry.acted(
+            self._entry.sign(SWITCH, "", self.nonces.next(), self._schedule(when, time_ms))
+        )
+        if not isinstance(answer, answers.Queued):
+            kind = NotSent if isinstance(answer, Unsent) else VenueError
+            raise kind(f"lighter dead-man switch: {answer.detail}")
+
+    async def _require_scheduled(self, until_ns: int) -> None:
+        """Read the account until it shows the schedule."""
+        shown_ms = 0
+        for _ in range(max(1, self._settings.verify_retries)):
+            await asyncio.sleep(self._settings.verify_delay_s)
+            self._reads.forget_account()
+            shown_ms = await self._reads.switch_time_ms()
+            if shown_ms >= until_ns // NS_PER_MS:
+                return
+        raise Malformed(f"lighter dead-man switch: accepted, but the account shows {shown_ms}")
 
     def _watch(self, prepared: Prepared) -> None:
         sent = self._memory.sent(prepared.client_order_id)
@@ -331,7 +385,7 @@ class Gateway(VenueGateway[Reads]):
         try:
             sent = self._memory.sent_with(nonce)
             await self._entry.wait_ready()
-            noop = self._entry.sign(NOOP, "", self.nonces.next(), self._signer.abort_switch)
+            noop = self._entry.sign(NOOP, "", self.nonces.next(), self._noop())
             answer = await self._entry.acted(noop)
             if isinstance(answer, answers.Queued) and sent is not None:
                 result = await self._never_was(sent.client_order_id)

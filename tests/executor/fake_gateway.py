@@ -124,6 +124,7 @@ class FakeGateway:
         self.armed: list[tuple[str, ...]] = []  # symbols of each arming
         self.disarmed: list[tuple[str, ...]] = []
         self.switch_fails = False
+        self.switch_refused_for_good = False
         self.quote_px: Decimal | None = None
         self.quote_life_ns = 5_000_000_000
         self.quotes_asked: list[tuple[Side, int]] = []
@@ -204,6 +205,7 @@ class FakeGateway:
     async def arm_dead_man(self, instruments: Sequence[Instrument]) -> None:
         self._require_reachable()
         if self.switch_fails:
+            self.dead_man = None if self.switch_refused_for_good else self.dead_man
             raise VenueError(f"{self.venue}: the switch does not take")
         self.armed.append(tuple(sorted(instrument.symbol for instrument in instruments)))
 

@@ -26,6 +26,7 @@ from core.messages import (
 from core.settings import Mode
 from core.types import Balance, Down, Quote, QuoteFlag, Side, Stale, TimeInForce, TradingState
 from executor.desk import Desk
+from executor.venues.base import DeadMan, DeadManScope
 from tests.executor.fake_gateway import Answer, Plan
 from tests.executor.rig import LONG, SHORT, Client, Rig, quote, settle
 
@@ -263,6 +264,12 @@ def own_order(rig: Rig) -> AnyCommand:
     return by_hand_order(rig, Side.BUY, "100001.0", TimeInForce.IOC)
 
 
+def no_switch(rig: Rig) -> AnyCommand:
+    rig.gateways[LONG].dead_man = DeadMan(scope=DeadManScope.ACCOUNT, countdown_s=60.0, refresh_s=15.0)
+    rig.gateways[LONG].switch_fails = True
+    return by_hand_order(rig, Side.BUY, "99900.0", TimeInForce.GTC)
+
+
 CASES: list[tuple[DenyReason, Spoil]] = [
     (DenyReason.NOT_READY, not_ready),
     (DenyReason.EXPIRED, expired),
@@ -315,6 +322,7 @@ CASES: list[tuple[DenyReason, Spoil]] = [
     (DenyReason.LEG_ORDER, maker_unnamed),
     (DenyReason.THIN_BOOK, nothing_bid),
     (DenyReason.OWN_ORDER, own_order),
+    (DenyReason.DEAD_MAN, no_switch),
 ]
 
 
@@ -326,7 +334,10 @@ async def test_every_refusal_fires_sends_nothing_and_is_recorded(rig: Rig, reaso
     prepared = sum(type(record).__name__ == "OrderPrepared" for record in rig.journal.records())
     rig.commands.take(command, rig.client)
     await settle()
-    assert rig.client.denied is reason, rig.client.reports
+    told = (
+        rig.operator if reason is DenyReason.DEAD_MAN else rig.client
+    )  # that one takes a moment: told by its client's name
+    assert told.denied is reason, told.reports
     assert [len(gateway.wire) for gateway in rig.gateways.values()] == wire
     assert sum(type(record).__name__ == "OrderPrepared" for record in rig.journal.records()) == prepared
     assert ("denied", (str(command.__struct_config__.tag), reason)) in rig.meter.calls
