@@ -161,6 +161,14 @@ class Station:
     def instrument(self, symbol: str) -> Instrument:
         return self.gateway.instruments()[symbol]
 
+    def listed(self) -> list[str]:
+        """Canonical symbols of this run that can be traded."""
+        return [
+            symbol
+            for symbol, instrument in sorted(self.gateway.instruments().items())
+            if symbol in self.equipment.symbols and not instrument.delisted
+        ]
+
     def client_order_id(self) -> str:
         self._serial += 1
         return client_order_id(self._account, 2, 1, self._serial, 0)
@@ -210,10 +218,11 @@ class Station:
 
     async def flat(self) -> None:
         """Close every position, so that tests do not see each other's."""
+        reduces = self.gateway.traits.reduce_only
         for position in await self.gateway.positions():
             side = Side.SELL if position.lots > 0 else Side.BUY
             for _ in range(10):
-                await self.place(position.symbol, side, lots=abs(position.lots), reduce_only=True, cross_bps=100.0)
+                await self.place(position.symbol, side, lots=abs(position.lots), reduce_only=reduces, cross_bps=100.0)
                 if not [p for p in await self.gateway.positions() if p.symbol == position.symbol]:
                     break
 
