@@ -47,7 +47,8 @@ SPEC = VenueSpec(
         Credential("EDGEX_API_PASSPHRASE", form=TOKEN),
     ),
     credentials_advice="the five values of API Management, Perps V2, SDK Signer, Detail, which are shown once: account id, "
-    "private key, API key, secret and passphrase. The wallet's own key is not needed.",
+    "private key, API key, secret and passphrase. The wallet's own key is not needed. Stark keys of V1 "
+    "(EDGEX_STARK_PRIVATE_KEY) are no longer traded with and are refused with an explanation.",
 )
 
 

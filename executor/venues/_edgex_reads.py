@@ -247,9 +247,7 @@ class Reads:
     def _checked(self, what: str, reply: HttpReply) -> bytes:
         """The data of a success. Raises VenueError; never with the venue's message, which echoes keys."""
         if reply.status == answers.RATE_STATUS:
-            pause_s = pause_of(reply)
-            self._throttle.pause(pause_s, everything=True)
-            raise RateLimited(f"edgex {what}: HTTP {reply.status}", pause_s)
+            raise RateLimited(f"edgex {what}: HTTP {reply.status}", pause_of(reply))  # the lane's owner pauses
         envelope = answers.decoded(reply)
         if envelope is None:
             raise VenueError(f"edgex {what}: {answers.detail_of(reply, None)}")

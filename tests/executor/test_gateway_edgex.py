@@ -197,7 +197,7 @@ async def test_refusals_of_the_gateway_are_rejected_and_not_looked_up(station: S
     assert isinstance(outcome, Rejected), outcome
     assert outcome.code is RejectCode.OTHER
     gateway: Any = station.gateway
-    await eventually(lambda: not gateway._verifier._cases)
+    await eventually(lambda: not gateway._verifier._cases, 0.15)  # before the first look
 
 
 async def test_a_repeated_client_id_is_no_second_order(station: Station) -> None:
