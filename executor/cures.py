@@ -53,7 +53,7 @@ class Cures:
         instrument = engine.instrument(key)
         if instrument is None:
             return None
-        side = leg.side.opposite if reducing else leg.side
+        side = leg.way_out if reducing else leg.side
         lots = instrument.qty_to_lots(qty)
         if reducing:
             lots = min(lots, abs(leg.lots))
@@ -61,7 +61,7 @@ class Cures:
             lots = min(lots, int(instrument.max_qty / instrument.lot_size))
         desk = engine.desks[leg.venue]
         ready = desk.reconciled and desk.gateway.entry_ready and desk.gateway.may_send(True)
-        if reducing and engine.state.overclaimed(key) * leg.side.sign > 0:
+        if reducing and engine.state.overclaimed(key) * leg.lots > 0:
             ready = False  # once more would open the opposite
             engine.on_hint(leg.venue, "position does not cover a leg")
         held = self._wallet_lots(key) if side is Side.SELL else None

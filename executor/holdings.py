@@ -90,6 +90,16 @@ class PairLeg(msgspec.Struct, kw_only=True):
         """Canonical, signed."""
         return self.book.lots * self.lot_qty
 
+    @property
+    def is_flipped(self) -> bool:
+        """Whether it stands on the other side than it was opened on: a liquidation met a close of ours on its way."""
+        return self.book.lots * self.side.sign < 0
+
+    @property
+    def way_out(self) -> Side:
+        """The side that reduces it."""
+        return self.side if self.is_flipped else self.side.opposite
+
 
 class PairBook(msgspec.Struct, kw_only=True):
     """One pair's life. `closing`: somebody asked for it to be closed, and it stays so until both legs are flat or dust.
@@ -167,6 +177,15 @@ class PairBook(msgspec.Struct, kw_only=True):
     def unbooked(self) -> bool:
         """Whether answers told of fills that have not arrived yet: money figures are incomplete."""
         return any(leg.book.unbooked_lots for leg in self.all_legs)
+
+    @property
+    def is_flipped(self) -> bool:
+        return any(leg.is_flipped for leg in self.all_legs)
+
+    def larger(self) -> tuple[PairLeg, PairLeg]:
+        """The leg that goes too far in the direction of the imbalance, and the other one."""
+        long_first = self.long.qty * self.imbalance_qty >= self.short.qty * self.imbalance_qty
+        return (self.long, self.short) if long_first else (self.short, self.long)
 
     def leg(self, venue: Venue) -> PairLeg | None:
         return next((leg for leg in self.all_legs if leg.venue == venue), None)

@@ -92,11 +92,11 @@ class Leading:
     def next(self, pair: PairBook, resting: list[OrderState]) -> Step:
         """What a led pair needs now, none of whose orders is in flight or UNKNOWN. `resting`: its accepted, lasting orders."""
         lead, other = legs_in_order(pair)
-        over = self._over(pair, lead)
+        over = self._over(pair, lead) or self._fallen_behind(pair, lead)
         if self._is_hedgeable(pair, other):
             wanted = not over and self._engine.ready and self._can_follow(pair, other)
             return Hedge(() if wanted else tuple(resting))
-        if pair.off_qty:
+        if pair.off_qty and not over:
             return Dust()
         if over:
             return Withdraw(resting[0]) if resting else Over(over)
@@ -176,16 +176,26 @@ class Leading:
         ]
 
     def _is_hedgeable(self, pair: PairBook, other: PairLeg) -> bool:
-        """Whether the second venue takes an order of the size by which the legs differ."""
-        off = pair.imbalance_qty
-        if not off:
-            return False
-        instrument = self._engine.instrument((other.venue, pair.symbol))
+        """Whether the legs differ by more than was accepted as dust, and the second venue takes an order of that size. When
+        closing, it is for the second leg only as long as it is the larger one."""
+        behind = (pair.closing and pair.imbalance_qty * other.side.sign < 0) or pair.is_flipped
+        return bool(pair.off_qty) and not behind and self._is_orderable(pair, other)
+
+    def _fallen_behind(self, pair: PairBook, lead: PairLeg) -> str:
+        """Why it is not led on: a leg stands on the wrong side, or something outside took the second leg of a close, and what it
+        hedged must go now."""
+        if pair.is_flipped:
+            return "a leg stands on the wrong side"
+        behind = pair.closing and pair.off_qty and pair.imbalance_qty * lead.side.sign > 0
+        return "the second leg was taken from outside" if behind and self._is_orderable(pair, lead) else ""
+
+    def _is_orderable(self, pair: PairBook, leg: PairLeg) -> bool:
+        """Whether the leg's venue takes an order of the size by which the legs differ."""
+        instrument = self._engine.instrument((leg.venue, pair.symbol))
         if instrument is None:
             return False
-        px = self._reference_px(pair, other, instrument)
-        lots = instrument.qty_to_lots(abs(off))
-        return lots >= instrument.min_lots(px)
+        lots = instrument.qty_to_lots(abs(pair.imbalance_qty))
+        return lots >= instrument.min_lots(self._reference_px(pair, leg, instrument))
 
     # ---- the first leg's orders -------------------------------------------------------------------------------------
 

@@ -277,10 +277,10 @@ class Pairs(PairSteps):
             return None
         off = pair.off_qty
         if pair.closing and leg.lots:
-            return Wish(side=leg.side.opposite, lots=abs(leg.lots))
-        if off * leg.side.sign > 0 and leg.lots:
+            return Wish(side=leg.way_out, lots=abs(leg.lots))
+        if off * leg.lots > 0:
             lots = min(abs(leg.lots), int(abs(pair.imbalance_qty) / leg.lot_qty))
-            return Wish(side=leg.side.opposite, lots=lots) if lots else None
+            return Wish(side=leg.way_out, lots=lots) if lots else None
         lots = self._leading.wish_lots(pair, leg) if pair.is_led and not pair.closing else 0
         limit_px = pair.plan.long_limit_px if leg is pair.long else pair.plan.short_limit_px
         return Wish(side=leg.side, lots=lots, limit_px=limit_px) if lots else None
@@ -308,7 +308,7 @@ class Pairs(PairSteps):
         for leg in pair.all_legs:
             key = (leg.venue, pair.symbol)
             position = state.positions.get(key)
-            if position is None or position.book.unbooked_lots or state.overclaimed(key) * leg.side.sign <= 0:
+            if position is None or position.book.unbooked_lots or state.overclaimed(key) * leg.lots <= 0:
                 continue
             if not any(order.key == key for order in state.open_orders()):
                 self._engine.adopt(key, position.book.lots, foreign=False, why="a leg claims more than there is")
@@ -349,8 +349,8 @@ class Pairs(PairSteps):
         """What to do about legs that differ, with both cures as they stand; a live quote is asked for only where nothing else
         will do. None while a contract is not listed."""
         off, overdue = pair.imbalance_qty, self._unhedged.is_overdue(pair)
-        big, small = (pair.long, pair.short) if off > 0 else (pair.short, pair.long)
-        being_opened = not pair.opened_calendar_ns and not pair.closing and not pair.shrunk
+        big, small = pair.larger()
+        being_opened = not (pair.opened_calendar_ns or pair.closing or pair.shrunk or pair.is_flipped)
         active = self._engine.state.trading_state is TradingState.ACTIVE
         may_complete = being_opened and active and (pair.is_led or runtime.completes < COMPLETES_MAX)
         bound_bps = self._execution.complete_slippage_bps
@@ -383,7 +383,7 @@ class Pairs(PairSteps):
             self._attempt(pair, wanted, "close")
             return
         off = pair.off_qty
-        big = pair.long if off > 0 else pair.short
+        big, _ = pair.larger()
         excess = self._cure(pair, big, abs(off), reducing=True, overdue=True) if off else None
         if excess is not None and excess.is_open:
             self._attempt(pair, [excess], "close")

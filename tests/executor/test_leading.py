@@ -659,3 +659,50 @@ def test_contracts_of_the_rig_have_different_lots() -> None:
     """What the dust tests rest on."""
     assert instrument(LONG).lot_size * 2 == instrument(SHORT).lot_size
     assert OrderStatus.ACCEPTED.is_final is False
+
+
+# ---- struck from outside ----------------------------------------------------------------------------------------------
+
+
+async def test_a_leg_that_a_liquidation_and_our_own_close_both_closed_is_brought_back(quoted: Rig) -> None:
+    """The venue knows no reduce-only: the close that was on its way when the liquidation came turns the leg round. What
+    stands on the wrong side is reduced towards nothing, not doubled."""
+    quoted.gateways[SHORT].traits = msgspec.structs.replace(quoted.gateways[SHORT].traits, reduce_only=False)
+    pair = await open_quoted(quoted)
+    quoted.gateways[SHORT].plans.append(Plan(held=True))
+    await close_led(quoted, pair, Sending())
+    quoted.gateways[SHORT].foreign_fill("BTC", Side.BUY, 5, Decimal(100_600))
+    quoted.gateways[SHORT].release()
+    await settle()
+    assert quoted.truth((SHORT, "BTC")) in (0, 5)
+    for _ in range(20):
+        await quoted.turn(500.0)
+        assert abs(quoted.truth((SHORT, "BTC"))) <= 5
+    assert quoted.truth((SHORT, "BTC")) == quoted.truth((LONG, "BTC")) == 0
+    assert pair.status is PairStatus.CLOSED
+    quoted.check()
+
+
+async def test_a_close_whose_second_leg_was_taken_goes_on_without_waiting_for_a_fill(rig: Rig) -> None:
+    pair = await rig.open("0.01")
+    await close_led(rig, pair, MAKER_TAKER)
+    rig.gateways[SHORT].foreign_fill("BTC", Side.BUY, 5, Decimal(100_600))
+    for _ in range(4):
+        await rig.turn(300.0)
+    assert rig.gateways[LONG].resting == []
+    assert rig.truth((LONG, "BTC")) == 0
+    assert pair.status is PairStatus.CLOSED
+    rig.check()
+
+
+async def test_an_opening_whose_first_leg_was_taken_is_not_bought_again(rig: Rig) -> None:
+    pair = await led(rig)
+    rig.gateways[LONG].match(resting(rig), 6)
+    await settle()
+    rig.gateways[LONG].foreign_fill("BTC", Side.SELL, 4, Decimal(100_000))
+    for _ in range(5):
+        await rig.turn(1100.0)
+    assert rig.gateways[LONG].resting == []
+    assert (pair.long.qty, pair.short.qty) == (Decimal("0.002"), Decimal("-0.002"))
+    assert pair.status is PairStatus.OPEN
+    rig.check()
