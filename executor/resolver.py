@@ -175,9 +175,10 @@ class Resolver:
         return case.burned
 
     def _may_burn(self, order: OrderState, case: _Case, now_ns: int) -> bool:
-        """Only what the venue has not acknowledged, and only while it could still arrive."""
+        """Only what the venue has not acknowledged (where that means something), and only while it could still arrive."""
+        queued = order.status is OrderStatus.ACCEPTED and self._desk.gateway.traits.late_refusals
         return (
-            order.status in (OrderStatus.UNKNOWN, OrderStatus.SUBMITTED)
+            (queued or order.status in (OrderStatus.UNKNOWN, OrderStatus.SUBMITTED))
             and not case.burned
             and case.burns < BURNS_MAX
             and now_ns >= case.burn_ends_mono_ns
@@ -283,9 +284,11 @@ class Resolver:
 
 
 def bound_ns(desk: Desk, order: OrderState) -> int:
-    """After this UTC time the order can no longer execute; one that the venue took as IOC ended at once."""
+    """After this UTC time the order can no longer execute; one that the venue took as IOC ended at once, unless being taken
+    means no more than being queued."""
     prepared = order.prepared
-    if order.status is OrderStatus.ACCEPTED and prepared.time_in_force is TimeInForce.IOC:
+    taken = order.status is OrderStatus.ACCEPTED and not desk.gateway.traits.late_refusals
+    if taken and prepared.time_in_force is TimeInForce.IOC:
         return order.moved_wire_ns
     instrument = desk.instrument(prepared.symbol)
     if instrument is None:

@@ -54,6 +54,7 @@ from executor.venues.base import (
     NotFound,
     OrderRequest,
     Prepared,
+    Traits,
     VenueOrder,
 )
 
@@ -76,6 +77,7 @@ class Gateway(VenueGateway[Reads]):
     """See `executor.venues.base.OrderGateway`."""
 
     signs_apart = True
+    traits = Traits(late_refusals=True)
     dead_man: DeadMan | None = DeadMan(scope=DeadManScope.ACCOUNT, countdown_s=360.0, refresh_s=60.0)
 
     def __init__(self, equipment: Equipment) -> None:

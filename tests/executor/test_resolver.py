@@ -148,12 +148,31 @@ async def test_a_slow_no_op_keeps_nobody_waiting(bench: Bench) -> None:
     await settle()
 
 
-QUOTES = Traits(client_ids=False, quotes_first=True, partial_fills=False, post_only=False)
+@pytest.mark.parametrize("late", [False, True])
+async def test_being_queued_is_not_being_taken(bench: Bench, late: bool) -> None:
+    """An IOC that was taken ended at once; one that was only queued may still run until its own bound, or its no-op."""
+    bench.short.traits = Traits(late_refusals=late)
+    bench.short.plans.append(Plan(answer=Answer.ACK, told=Told.NEVER, fill_lots=0))
+    bench.short._sink = None
+    bench.short.burns = False
+    pair = await bench.rig.open("0.01")
+    (order,) = [each for each in bench.rig.orders(pair) if each.prepared.venue == SHORT]
+    bench.short.lookups.extend([NOT_YET] * 1000)
+    await bench.turns(60, 100.0, SHORT)
+    assert order.status.is_final is not late
+    bench.short.burns = True
+    await bench.turns(15, 100.0, SHORT)
+    assert order.status.is_final
+    assert [source for _, source, _ in bench.resolved] == ["burn" if late else "bound"]
+    assert bool(bench.short.burned) is late
+
+
+NAMELESS = Traits(client_ids=False, partial_fills=False, post_only=False)
 
 
 async def test_a_venue_without_our_ids_is_resolved_by_the_one_fill_that_fits(bench: Bench) -> None:
     """The acceptance of a quote was lost, and with it the venue's own id: its fill has a name that we never heard."""
-    bench.long.traits = QUOTES
+    bench.long.traits = NAMELESS
     bench.long.plans.append(LOST_UNFILLED)
     bench.long.lookups.extend([NOT_YET] * 1000)
     pair = await bench.rig.open("0.01")
@@ -168,7 +187,7 @@ async def test_a_venue_without_our_ids_is_resolved_by_the_one_fill_that_fits(ben
 
 
 async def test_a_fill_that_fits_no_order_there_is_foreign_as_ever(bench: Bench) -> None:
-    bench.long.traits = QUOTES
+    bench.long.traits = NAMELESS
     pair = await bench.rig.open("0.01")
     bench.long.foreign_fill("BTC", Side.SELL, 4, Decimal(100_000))
     await settle()
@@ -178,7 +197,7 @@ async def test_a_fill_that_fits_no_order_there_is_foreign_as_ever(bench: Bench) 
 
 @pytest.mark.parametrize("filled", [0, 10])
 async def test_a_venue_without_our_ids_has_its_position_as_the_last_word(bench: Bench, filled: int) -> None:
-    bench.long.traits = QUOTES
+    bench.long.traits = NAMELESS
     bench.long.plans.append(Plan(answer=Answer.LOST, told=Told.NEVER, fill_lots=filled))
     bench.long.lookups.extend([NOT_YET] * 1000)
     bench.long.silent_fills = True
