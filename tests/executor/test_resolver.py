@@ -158,7 +158,7 @@ async def test_being_queued_is_not_being_taken(bench: Bench, late: bool) -> None
     pair = await bench.rig.open("0.01")
     (order,) = [each for each in bench.rig.orders(pair) if each.prepared.venue == SHORT]
     bench.short.lookups.extend([NOT_YET] * 1000)
-    await bench.turns(60, 100.0, SHORT)
+    await bench.turns(25 if late else 60, 100.0, SHORT)
     assert order.status.is_final is not late
     bench.short.burns = True
     await bench.turns(15, 100.0, SHORT)
