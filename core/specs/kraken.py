@@ -50,6 +50,7 @@ class Tier(enum.Enum):
     STARTER = "starter"
     INTERMEDIATE = "intermediate"
     PRO = "pro"
+    AGREED = "agreed"  # an institution's own limits; the sandbox has such an account
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -79,15 +80,18 @@ SPEC = VenueSpec(
 
 
 class Listing(NamedTuple):
-    """An instrument and the decimals with which its book's checksum writes prices and sizes."""
+    """An instrument, the decimals with which its book's checksum writes prices and sizes, and every name that an answer
+    may call the pair by."""
 
     instrument: Instrument
     price_decimals: int
     qty_decimals: int
+    names: tuple[str, ...]
 
 
 class _Row(msgspec.Struct):
     wsname: str
+    altname: str
     aclass_base: str
     pair_decimals: int
     lot_decimals: int
@@ -131,14 +135,14 @@ def listings(asset_pairs: bytes | str, quote_ccy: str = QUOTE_CCY) -> list[Listi
         raise Malformed(f"kraken AssetPairs: {error}") from error
     if any(text.startswith("E") for text in answer.error):
         raise Malformed(f"kraken AssetPairs: {', '.join(answer.error)[:200]}")
-    rows = [row for raw in answer.result.values() if (row := _listing(raw, quote_ccy)) is not None]
+    rows = [row for key, raw in answer.result.items() if (row := _listing(key, raw, quote_ccy)) is not None]
     if not rows:
         raise Malformed(f"kraken AssetPairs: none of its {len(answer.result)} rows is usable against {quote_ccy}")
     by_instrument = {row.instrument: row for row in rows}
     return [by_instrument[chosen] for chosen in one_per_symbol(row.instrument for row in rows)]
 
 
-def _listing(raw: msgspec.Raw, quote_ccy: str) -> Listing | None:
+def _listing(key: str, raw: msgspec.Raw, quote_ccy: str) -> Listing | None:
     try:
         row = msgspec.json.decode(raw, type=_Row)
     except UNDECODABLE:
@@ -166,4 +170,5 @@ def _listing(raw: msgspec.Raw, quote_ccy: str) -> Listing | None:
         can_short=False,
         delisted=row.status not in OPEN,
     )
-    return Listing(instrument, row.pair_decimals, row.lot_decimals)
+    names = (instrument.venue_symbol, key, row.altname, row.wsname)
+    return Listing(instrument, row.pair_decimals, row.lot_decimals, tuple(dict.fromkeys(names)))

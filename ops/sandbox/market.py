@@ -156,7 +156,7 @@ class FundingCurve:
         self._seed = seed
         choice = random.Random(f"{seed}:funding")
         self.rich_symbol = choice.choice(symbols)
-        self.rich_venue = choice.choice(venues)
+        self.rich_venue = choice.choice(venues) if venues else ""  # none pays funding
         self._rate = functools.lru_cache(maxsize=1 << 15)(self._draw)
 
     def hourly(self, venue: str, symbol: str, hour: int) -> float:

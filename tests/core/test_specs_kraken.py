@@ -31,11 +31,12 @@ def test_recorded_answer() -> None:
     file = SHARED / "payloads" / "kraken" / "http_asset_pairs.json"
     if not file.exists():
         pytest.skip(f"no recordings: {file} is missing")
-    ((btc, price_decimals, qty_decimals),) = kraken.listings(file.read_bytes(), "USDT")
+    ((btc, price_decimals, qty_decimals, names),) = kraken.listings(file.read_bytes(), "USDT")
     assert (btc.symbol, btc.venue_symbol, btc.quote_ccy, btc.multiplier) == ("BTC", "BTC/USDT", "USDT", 1)
     assert (btc.tick_size, btc.lot_size) == (Decimal("0.1"), Decimal("0.00000001"))
     assert (btc.min_qty, btc.min_notional_usd) == (Decimal("0.00005"), Decimal("0.5"))
     assert (price_decimals, qty_decimals) == (1, 8)
+    assert names == ("BTC/USDT", "XBTUSDT", "XBT/USDT")
     assert not btc.delisted
     with pytest.raises(Malformed, match="usable against USD"):
         kraken.instruments(file.read_bytes())  # a pair in tether is not one in dollars
@@ -114,7 +115,7 @@ def test_rows_that_cannot_be_used_are_left_out(bad: dict[str, Any]) -> None:
 @pytest.mark.parametrize("order", [1, -1])
 def test_of_two_rows_of_one_base_the_live_one_is_taken(order: int) -> None:
     rows = [{"status": "delisted"}, {"pair_decimals": 2, "tick_size": "0.01"}][::order]
-    ((btc, price_decimals, _),) = kraken.listings(answer(*rows))
+    ((btc, price_decimals, _, _),) = kraken.listings(answer(*rows))
     assert (btc.delisted, btc.tick_size, price_decimals) == (False, Decimal("0.01"), 2)
 
 

@@ -13,6 +13,7 @@ from ops.sandbox.venues._kraken_errors import invalid
 Row = dict[str, Any]
 
 LARGEST = Decimal("1e15")
+SMALLEST = 1e-15
 
 
 class Call:
@@ -72,12 +73,12 @@ def read_body(content_type: str, body: bytes) -> Row:
         raise invalid("body") from None
 
 
-def decimal(value: object, name: str) -> Decimal:
-    """A number or its text, above zero. Raises ApiError."""
+def decimal(value: object, name: str, least: float = SMALLEST) -> Decimal:
+    """A number or its text, above zero unless `least` is 0. Raises ApiError."""
     try:
         number = Decimal(str(value))
     except InvalidOperation:
         raise invalid(name) from None
-    if not number.is_finite() or not 0 < number <= LARGEST:
+    if not number.is_finite() or not least <= number <= LARGEST:
         raise invalid(name)
     return number

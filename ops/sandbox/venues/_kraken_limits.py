@@ -19,6 +19,7 @@ TIERS = {
     "starter": Tier(15, 0.33, 60, 1.0),
     "intermediate": Tier(20, 0.5, 125, 2.34),
     "pro": Tier(20, 1.0, 180, 3.75),
+    "agreed": Tier(600, 20.0, 2000, 50.0),  # an institution's own; no such figures are published
 }
 HISTORY_COST = 2
 CANCEL_COSTS = ((5, 8), (10, 6), (15, 5), (45, 4), (90, 2), (300, 1))  # younger than so many seconds -> so much

@@ -257,7 +257,11 @@ class Private:
         if not mark:
             return True
         number = number_of(mark, "T")
-        return fill.trade_id > number if number is not None else fill.time_ns > float(decimal(mark, "start")) * 1e9
+        return (
+            fill.trade_id > number
+            if number is not None
+            else fill.time_ns > float(decimal(mark, "start", least=0)) * 1e9
+        )
 
     def _page(self, call: Call, name: str, rows: list[Any], written: Callable[[list[Any]], Row]) -> Row:
         """Fifty from `ofs` on; `count` is how many there are."""
