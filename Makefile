@@ -26,6 +26,9 @@ flatten: installed ## emergency close of everything; asks once (FORCE=1 does not
 setup: ## install into .venv; ends at once when that is done already
 	@PYTHON=$(PYTHON) sh scripts/setup.sh
 
+venue: installed ## skeletons of a new venue in every place it needs (NAME=x)
+	@$(BIN)/python -m ops.new_venue $(or $(NAME),--help)
+
 test: setup ## every test, in two workers (WORKERS=N)
 	@$(BIN)/python -m pytest -n $(or $(WORKERS),2) --dist loadgroup --no-loadscope-reorder
 

@@ -2,6 +2,7 @@
 
     TandemError
       ConfigError        the operator's fault    exit 78, nothing opened
+        NotBuilt         a scaffold, enabled before it was written
       VenueError         the world's fault
         NotSent          proven not on the wire  safe to retry, bounded
         RateLimited      refused before matching (ours or documented by the venue): back off
@@ -37,6 +38,10 @@ class TandemError(Exception):
 
 class ConfigError(TandemError):
     """The operator's configuration is wrong. The text names the file, the key and what to do."""
+
+
+class NotBuilt(ConfigError):
+    """A part of a scaffolded venue that nobody has written yet; the text names its file. Enabling the venue was early."""
 
 
 class VenueError(TandemError):

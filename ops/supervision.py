@@ -248,7 +248,7 @@ def _prepare(context: Context, root: Path) -> bool:
         log_directory(context, root).mkdir(parents=True, exist_ok=True, mode=0o750)
         loaded.state_dir.mkdir(parents=True, exist_ok=True, mode=0o750)
         if environment is Environment.SANDBOX:
-            keys.ensure(loaded.state_dir, loaded.secrets_file, tuple(loaded.config.venues), random.SystemRandom())
+            keys.ensure(loaded.state_dir, loaded.secrets_file, loaded.enabled_venues, random.SystemRandom())
         return feed_stanzas.write(root, environment, loaded.enabled_venues)
     except OSError as error:
         raise ConfigError(

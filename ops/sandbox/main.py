@@ -115,6 +115,9 @@ class Sandbox:
     role_name = "sandbox"
 
     def __init__(self, loaded: Loaded, config: SandboxConfig, clock: SystemClock, log: Log) -> None:
+        config = msgspec.structs.replace(
+            config, venues={name: each for name, each in config.venues.items() if name in loaded.enabled_venues}
+        )
         self._loaded = loaded
         self._config = config
         self._clock = clock

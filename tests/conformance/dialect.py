@@ -71,7 +71,7 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def dialect_of(venue: Venue | str) -> Dialect:
-    """Raises ModuleNotFoundError naming the file that the venue lacks."""
+    """Raises NotBuilt for a skeleton, ModuleNotFoundError where even that is missing."""
     found: Dialect = importlib.import_module(f"tests.conformance.{venue}").DIALECT
     return found
 
