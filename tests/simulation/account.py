@@ -18,8 +18,6 @@ from tests.simulation.market import Market
 from tests.simulation.semantics import Semantics
 from tests.simulation.world import World
 
-EQUITY_USD = Decimal(10_000)
-
 
 class Truth(msgspec.Struct, kw_only=True, eq=False):
     """One order as it really is. `history`: (mono ns, status, filled) after every change."""
@@ -61,6 +59,7 @@ class Account:
         self.by_hand: set[str] = set()  # client ids of orders by hand: their lots belong to no pair
         self.sweeps: set[str] = set()  # client ids of orders that close whatever there is
         self.leverages: dict[str, int] = dict.fromkeys(self.instruments, 1 if semantics.traits.wallet else 20)
+        self.equity_usd = Decimal(10_000)
         self.near_liquidation_until_ns = 0
         self.push: Callable[[PrivateEvent], None] = _deaf
         self.on_fill: Callable[[Fill], None] = _nobody
@@ -227,18 +226,22 @@ class Account:
             venue=self.name, symbol=symbol, lots=held, avg_entry_px=mark, mark_px=mark, liquidation_px=liquidation_px
         )
 
-    def balance(self) -> Balance:
+    def margin_used_usd(self) -> Decimal:
+        """What our positions bind of the equity at the leverage that is set."""
         used = Decimal(0)
-        for symbol in self.instruments:
+        for symbol, inst in self.instruments.items():
             held = self.counted(symbol)
             if held:
-                inst = self.instruments[symbol]
                 bid, _ = self._market.touch(self.name, symbol)
                 used += abs(held) * inst.lot_size * inst.multiplier * Decimal(repr(bid)) / self.leverages[symbol]
+        return used
+
+    def balance(self) -> Balance:
+        used = self.margin_used_usd()
         return Balance(
             venue=self.name,
-            equity_usd=EQUITY_USD,
-            free_margin_usd=max(Decimal(0), EQUITY_USD - used),
+            equity_usd=self.equity_usd,
+            free_margin_usd=max(Decimal(0), self.equity_usd - used),
             maintenance_margin_usd=Decimal(0) if self.semantics.traits.wallet else used / 10,
             ts_ns=self.venue_ns,
         )

@@ -17,14 +17,15 @@ from decimal import Decimal
 from typing import Any
 
 from core.clock import NS_PER_MS, NS_PER_S
+from core.messages import MANUAL, PairStatus
 from core.types import Fill, OrderStatus, Side, TimeInForce, TradingState, Venue
 from executor.holdings import OrderState, PairBook
-from executor.records import AnyRecord, OrderPrepared, PositionAdopted
+from executor.records import AnyRecord, Netted, OrderPrepared, PositionAdopted
 from executor.venues.base import CancelRequest, OrderRequest
 from tests.simulation.faults import Fault, Faults
 from tests.simulation.gateway import Watcher
 from tests.simulation.life import Life
-from tests.simulation.market import Market
+from tests.simulation.market import Market, SimBook
 from tests.simulation.semantics import Counting
 from tests.simulation.venue import VenueModel
 from tests.simulation.world import Broken, World
@@ -32,6 +33,7 @@ from tests.simulation.world import Broken, World
 LOOK_NS = 200 * NS_PER_MS
 REPAIR_BOUND_S = 8.0  # the slowest pace between two attempts (5 s) and what one takes
 BELIEF_BOUND_S = 20.0  # two readings at their pace, a confirmation, and the answers' way
+GUARD_BOUND_S = 8.0  # two evaluations a second apart, and a second attempt after one that was refused
 DOUBT_BOUND_S = 20.0  # beyond the order's own expiry bound
 PRICE_ROOM = 1.05  # prices move between a decision and a look
 MAY_OPEN = ("open", "complete", "manual")
@@ -55,7 +57,14 @@ class Episode:
 class Checks(Watcher):
     """See the module text. `life` is the living executor, None between two."""
 
-    def __init__(self, world: World, models: dict[Venue, VenueModel], market: Market, faults: Faults) -> None:
+    def __init__(
+        self,
+        world: World,
+        models: dict[Venue, VenueModel],
+        books: dict[Venue, SimBook],
+        market: Market,
+        faults: Faults,
+    ) -> None:
         self.life: Life | None = None
         self.hold_back: Callable[[OrderRequest], None] = _nothing
         self.let_go: Callable[[OrderRequest], None] = _nothing
@@ -66,6 +75,7 @@ class Checks(Watcher):
         self.lost_records = False
         self._world = world
         self._models = models
+        self._books = books
         self._market = market
         self._faults = faults
         self._sent_ids: set[str] = set()
@@ -76,6 +86,7 @@ class Checks(Watcher):
         self._attempt_ns: dict[str, int] = {}
         self._strange_s: dict[Key, float] = {}
         self._doubt_s: dict[str, float] = {}
+        self._late_s: dict[str, float] = {}
         self._looked_ns = 0
         for model in models.values():
             model.on_fill = self._filled
@@ -88,6 +99,10 @@ class Checks(Watcher):
             again = record.client_order_id in self.journaled and not (record.purpose == "adopted" and self.lost_records)
             self._require(not again, f"{record.client_order_id} journaled twice")
             self.journaled[record.client_order_id] = record
+        elif isinstance(record, Netted):
+            for pair_id, sign in ((record.buyer, 1), (record.seller, -1)):
+                key = (pair_id, record.venue)
+                self._legs[key] = self._legs.get(key, 0) + record.lots * sign
         elif isinstance(record, PositionAdopted) and record.foreign and record.lots:
             self.adopted_foreign.add((record.venue, record.symbol))
 
@@ -105,7 +120,9 @@ class Checks(Watcher):
         self._require(same == wire, f"{name} leaves as {wire}, journaled as {same}")
         if record.purpose == "manual":
             self._models[venue].by_hand.add(name)
-        elif record.purpose in ("flatten", "foreign") and record.pair_id is None:
+        elif record.purpose == "foreign" and record.pair_id is None:
+            self._models[venue].by_hand.add(name)  # it closes what is not ours
+        elif record.purpose == "flatten":
             self._models[venue].sweeps.add(name)
         self._attempt_ns[record.symbol] = self._world.now_ns
         if self.life is not None and self.life.state is not None:
@@ -128,12 +145,17 @@ class Checks(Watcher):
         self._nonces.add((venue, nonce))
 
     def _nothing_in_doubt(self, record: OrderPrepared) -> None:
-        """No order of this leg, or in doubt on any leg of its pair, is without a known end."""
+        """No order of this leg, or in doubt on any leg of its pair, is without a known end; nothing opens beside one in doubt."""
         state, life = self._state(), self.life
+        beside = [o for o in state.unknown_orders() if o.key == (record.venue, record.symbol)]
+        self._require(
+            not beside or record.purpose != "open", f"an opening order beside one in doubt on {record.symbol}"
+        )
         pair = state.pairs.get(record.pair_id or "")
         if pair is None:
             doubtful = [o for o in state.unknown_orders() if o.key == (record.venue, record.symbol)]
-            covered = record.reduce_only or record.purpose == "manual"
+            wallet = self._models[record.venue].semantics.traits.wallet  # judged by _wallet_covers
+            covered = record.reduce_only or wallet or record.purpose == "manual"
             self._require(not doubtful or covered, f"{record.purpose} order beside one in doubt on {record.symbol}")
             return
         policy = life.loaded.config.execution.unknown_policy if life is not None else ""
@@ -141,7 +163,11 @@ class Checks(Watcher):
             if order.client_order_id == record.client_order_id or order.status.is_final:
                 continue
             same_leg = order.prepared.venue == record.venue
-            doubtful = order.status is OrderStatus.UNKNOWN and policy == "wait_and_page"
+            rests = order.prepared.time_in_force is not TimeInForce.IOC  # its fills are hedged as they come
+            follows = pair.is_led and record.lots * state.lot_qty((record.venue, record.symbol)) <= abs(
+                pair.imbalance_qty
+            )
+            doubtful = not (rests or follows) and order.status is OrderStatus.UNKNOWN and policy == "wait_and_page"
             self._require(
                 not (same_leg or doubtful),
                 f"{record.client_order_id} leaves while {order.client_order_id} is {order.status.value}",
@@ -151,14 +177,19 @@ class Checks(Watcher):
         state = self._state()
         if state.trading_state is TradingState.ACTIVE or record.reduce_only:
             return
-        held = state.lots((record.venue, record.symbol))
-        closes = record.purpose not in MAY_OPEN and held * record.side.sign < 0 and abs(held) >= record.lots
+        pair = state.pairs.get(record.pair_id or "")
+        leg = pair.leg(record.venue) if pair is not None else None
+        held = leg.lots if leg is not None else state.lots((record.venue, record.symbol))
+        truth = self._models[record.venue].counted(record.symbol)
+        covered = any(lots * record.side.sign < 0 and abs(lots) >= record.lots for lots in (held, truth))
+        closes = record.purpose not in MAY_OPEN and covered
         self._require(closes, f"a {record.purpose} order leaves while {state.trading_state.value}")
 
     def _wallet_covers(self, record: OrderPrepared) -> None:
         """Spot never sells more than the ledger bought, with everything else that is on its way to be sold."""
         model = self._models[record.venue]
-        if not model.semantics.traits.wallet or record.side is Side.BUY or record.purpose == "manual":
+        sells = model.semantics.traits.wallet and record.side is Side.SELL and record.purpose != "manual"
+        if not sells or self.lost_records:
             return
         others = (o for o in self._state().open_orders() if o.client_order_id != record.client_order_id)
         selling = sum(
@@ -179,6 +210,14 @@ class Checks(Watcher):
         by_venue = self._usd_held({record.venue}, None) + usd
         self._require(
             by_venue <= venues[record.venue].max_notional_usd * PRICE_ROOM, f"{by_venue:.0f} USD on {record.venue}"
+        )
+        margin = (
+            float(self._models[record.venue].margin_used_usd())
+            + usd / self._models[record.venue].leverages[record.symbol]
+        )
+        equity = float(self._models[record.venue].equity_usd)
+        self._require(
+            margin <= equity * PRICE_ROOM, f"{margin:.0f} USD of margin on {record.venue}, {equity:.0f} there"
         )
         longest = max(self._usd_held({venue}, record.symbol) for venue in self._models)
         self._require(
@@ -237,6 +276,7 @@ class Checks(Watcher):
         if self.life is not None and self.life.is_ready:
             self._belief(passed_s)
             self._doubts(passed_s)
+            self._guards(passed_s)
 
     def exposure_usd(self, symbol: str) -> float:
         """What our own lots of a symbol add up to over all venues, by the truth."""
@@ -353,6 +393,22 @@ class Checks(Watcher):
             if readable and self._world.clock.wire_ns() > prepared.expires_wire_ns:
                 doubt = self._doubt_s[name] = self._doubt_s.get(name, 0.0) + passed_s
                 self._require(doubt < DOUBT_BOUND_S, f"{name} is still in doubt {DOUBT_BOUND_S} s after its bound")
+
+    def _guards(self, passed_s: float) -> None:
+        """A pair by hand is closed when its time is over: the executor itself is its owner."""
+        state = self._state()
+        for pair in state.live_pairs():
+            limit_s = pair.plan.exit_guard.max_hold_s
+            if pair.status is not PairStatus.OPEN or pair.plan.strategy != MANUAL or pair.closing or not limit_s:
+                continue
+            held_s = (self._world.clock.calendar_ns() - pair.opened_calendar_ns) / NS_PER_S
+            usable = all(self._books[leg.venue].is_usable for leg in pair.legs)
+            flattening = any((leg.venue, pair.symbol) in self.life.engine.flattening for leg in pair.legs) if self.life else True
+            if usable and not flattening and held_s > limit_s and not self._world.is_clock_wrong:
+                late = self._late_s[pair.pair_id] = self._late_s.get(pair.pair_id, 0.0) + passed_s
+                self._require(
+                    late < GUARD_BOUND_S, f"{pair.pair_id} is held for {held_s:.0f} s, its limit is {limit_s} s"
+                )
 
     # ---- parts ------------------------------------------------------------------------------------------------------
 

@@ -19,7 +19,6 @@ from core.messages import (
     ExitGuard,
     Fallback,
     Flatten,
-    FlattenReport,
     Leg,
     LegOrder,
     OpenPair,
@@ -100,11 +99,6 @@ class Clients:
         session = self._sessions.pop(SCALP, None)
         if session is not None:
             session.close()
-
-    def flatten_report(self) -> FlattenReport | None:
-        session = self._sessions.get(OPERATOR)
-        reports = [each for each in session.reports if isinstance(each, FlattenReport)] if session is not None else []
-        return reports[-1] if reports else None
 
     # ---- the strategy -----------------------------------------------------------------------------------------------
 

@@ -119,8 +119,8 @@ class Director:
         for model in self._models.values():
             model.near_liquidation_until_ns = 0
         if self.life is not None:
-            self.life.disk.full = False
             self.life.disk.write_error = 0
+        self._world.disk_is_full = False
         self._world.hung_until_ns = 0
         self._world.set_clock_right()
 
@@ -253,7 +253,7 @@ class Director:
                 self._world.hung_until_ns = self._world.now_ns + int(self._rng.uniform(0.5, 8.0) * 1e9)
             case Fault.DISK_FULL:
                 self._faults.note(fault)
-                life.disk.full = True
+                self._world.disk_is_full = True
                 self._at(self._rng.uniform(2.0, 10.0), self._free_disk)
             case Fault.WRITE_FAILED:
                 self._faults.note(fault)
@@ -262,8 +262,7 @@ class Director:
                 self._crash_at = (fault, self._rng.choice([1, 1, 2, 3, 5, 8, 13, 21, 34]))
 
     def _free_disk(self) -> None:
-        if self.life is not None:
-            self.life.disk.full = False
+        self._world.disk_is_full = False
 
     def _kill(self) -> None:
         """SIGKILL, now."""

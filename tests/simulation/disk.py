@@ -35,7 +35,6 @@ class Disk:
     def __init__(self, world: World) -> None:
         self.world = world
         self.dead = False
-        self.full = False
         self.records = 0
         self.before_record: Callable[[AnyRecord], None] = _ignore
         self.on_record: Callable[[AnyRecord], None] = _ignore
@@ -66,7 +65,7 @@ class Disk:
 
     def posix_fallocate(self, fd: int, offset: int, size: int) -> None:
         self._alive()
-        if self.full:
+        if self.world.disk_is_full:
             raise OSError(errno.ENOSPC, "No space left on device")
         os.ftruncate(fd, size)
 

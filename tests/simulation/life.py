@@ -17,7 +17,6 @@ from unittest import mock
 
 import msgspec
 
-from core.clock import NS_PER_S
 from core.config import Loaded
 from core.log import LEVELS
 from core.messages import AnyCommand, AnyReport, FlattenReport
@@ -33,7 +32,6 @@ from tests.simulation.gateway import SimGateway
 from tests.simulation.semantics import Semantics
 from tests.simulation.world import SimLoop, World, WorldClock
 
-SEGMENT_BYTES = 256 * 1024
 PAGE_S = 1.0
 LOUD = LEVELS["warning"]
 
@@ -41,7 +39,9 @@ LOUD = LEVELS["warning"]
 class Life:
     """What one start of the executor holds of the simulated machine."""
 
-    def __init__(self, world: World, loaded: Loaded, disk: Disk, gateways: Callable[..., SimGateway]) -> None:
+    def __init__(
+        self, world: World, loaded: Loaded, disk: Disk, gateways: Callable[..., SimGateway], segment_bytes: int
+    ) -> None:
         self.world = world
         self.loaded = loaded
         self.disk = disk
@@ -51,8 +51,10 @@ class Life:
         self.gateways: dict[Venue, SimGateway] = {}
         self.intake: SimIntake | None = None
         self.executor: SimExecutor | None = None
+        self.on_flattened: Callable[[FlattenReport], None] = _unjudged
         self.beats: dict[str, int] = {}  # strategy -> mono ns of its last sign of life
         self._make_gateway = gateways
+        self._segment_bytes = segment_bytes
         self._threads = SimThreads(disk)
 
     @property
@@ -91,6 +93,7 @@ class Life:
 
     async def _main(self, options: Options) -> None:
         self.executor = SimExecutor(self.loaded, SimRun(self.world.clock), self.log, options)  # type: ignore[arg-type]
+        self.executor.on_flattened = self.on_flattened
         await self.executor.run(asyncio.Event())
 
     # ---- factories, called in place of the real ones ----------------------------------------------------------------
@@ -101,10 +104,11 @@ class Life:
         return self.gateways[venue]
 
     def open_journal(self, state_dir: Path, log: Any) -> Journal:
-        return Journal.open(state_dir, log, segment_bytes=SEGMENT_BYTES)
+        return Journal.open(state_dir, log, segment_bytes=self._segment_bytes)
 
     def open_intake(self, path: object, uids: object, on_command: Any, log: object, on_disconnect: Any) -> SimIntake:
         self.intake = SimIntake(on_command, on_disconnect)
+        self.intake.on_flattened = self.on_flattened
         return self.intake
 
 
@@ -167,9 +171,11 @@ class SimExecutor(Executor):
     """The real one; its last words go here instead of stdout."""
 
     last_words: FlattenReport | None = None
+    on_flattened: Callable[[FlattenReport], None]
 
     def _tell(self, report: FlattenReport) -> None:  # type: ignore[override]
         self.last_words = report
+        self.on_flattened(report)
 
 
 class SimRun(NamedTuple):
@@ -196,6 +202,8 @@ class SimSession:
 
     def send(self, report: AnyReport) -> bool:
         self.reports.append(report)
+        if isinstance(report, FlattenReport):
+            self._intake.on_flattened(report)
         return True
 
     def close(self) -> None:
@@ -212,6 +220,7 @@ class SimIntake:
         self._on_command = on_command
         self._count = 0
         self._loop: asyncio.AbstractEventLoop | None = None
+        self.on_flattened: Callable[[FlattenReport], None] = _unjudged
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
@@ -338,5 +347,5 @@ def _count_nothing(*arguments: object) -> None:
     """Calls that the simulation does not judge."""
 
 
-def seconds(ns: int) -> float:
-    return ns / NS_PER_S
+def _unjudged(report: FlattenReport) -> None:
+    """Nobody compares it with anything."""

@@ -31,6 +31,7 @@ def configuration(semantics: list[Semantics], directory: Path, rng: random.Rando
             request_timeout_ms=rng.choice([1500.0, 3000.0]),
             reconcile_interval_s=rng.choice([2.0, 5.0]),
             requests_per_min=rng.choice([1200, 6000]),
+            max_notional_usd=rng.choice([700.0, 8000.0, 8000.0]),
             leverage={"default": 1 if each.traits.wallet else 3},
         )
         for each in semantics
@@ -46,7 +47,14 @@ def configuration(semantics: list[Semantics], directory: Path, rng: random.Rando
             foreign_positions=rng.choice(["ignore", "ignore", "close"]),
             complete_slippage_bps=rng.choice([5.0, 20.0]),
         ),
-        risk=replace(base.config.risk, min_edge_bps=-100.0, attempt_cooldown_s=rng.choice([0.5, 2.0])),
+        risk=replace(
+            base.config.risk,
+            min_edge_bps=-100.0,
+            attempt_cooldown_s=rng.choice([0.5, 2.0]),
+            symbol_exclusive=rng.random() < 0.6,
+            max_order_usd=rng.choice([300.0, 2000.0, 2000.0]),
+            max_symbol_usd=rng.choice([500.0, 2000.0, 2000.0]),
+        ),
     )
     return msgspec.structs.replace(base, config=config)
 

@@ -51,6 +51,7 @@ class World:
         self.trace: list[tuple[int, str, tuple[Any, ...]]] = []
         self.events = 0
         self.hung_until_ns = 0
+        self.disk_is_full = False
         self.after_each: Action = _nothing
         self._heap: list[tuple[int, int, Action, tuple[Any, ...]]] = []
         self._count = itertools.count()
