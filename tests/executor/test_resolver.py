@@ -161,7 +161,7 @@ async def test_being_queued_is_not_being_taken(bench: Bench, late: bool) -> None
     await bench.turns(25 if late else 60, 100.0, SHORT)
     assert order.status.is_final is not late
     bench.short.burns = True
-    await bench.turns(15, 100.0, SHORT)
+    await bench.turns(30, 100.0, SHORT)
     assert order.status.is_final
     assert [source for _, source, _ in bench.resolved] == ["burn" if late else "bound"]
     assert bool(bench.short.burned) is late
