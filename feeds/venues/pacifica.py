@@ -46,6 +46,7 @@ HISTORY_ROWS = 2
 HISTORIES_PER_ROUND = 20  # a credit each, of a hundred a minute that all processes of this address share
 MAX_LI = 1 << 62
 TIME_BITS, TIE_BITS = 42, 8
+TIES = (1 << TIE_BITS) - 1
 
 OrderNumber = Annotated[int, Meta(ge=0, le=MAX_LI)]
 
@@ -226,7 +227,8 @@ class _Connection:
     def __init__(self, known: dict[str, tuple[str, float]], keys: list[tuple[str, str]]) -> None:
         self._known = known
         self._unanswered = dict.fromkeys(keys)
-        self._last: dict[str, int] = {}  # by venue symbol, the number of its last quote; bounded by the catalogue
+        self._last: dict[str, tuple[int, float, float, float, float]] = {}
+        """By venue symbol, the number of its last quote and what it said; bounded by the catalogue."""
 
     def decode(self, frame: bytes) -> list[FeedEvent]:
         try:
@@ -250,11 +252,7 @@ class _Connection:
         bid_px, bid_qty, ask_px, ask_qty = data.b or 0.0, data.B or 0.0, data.a or 0.0, data.A or 0.0
         if not (0.0 <= bid_px < inf and 0.0 <= bid_qty < inf and 0.0 <= ask_px < inf and 0.0 <= ask_qty < inf):
             raise Malformed(f"pacifica bbo of {data.s}: {bid_px} x {bid_qty} and {ask_px} x {ask_qty}")
-        number = ((data.li << TIME_BITS) | data.t) << TIE_BITS
-        last = self._last.get(data.s, 0)
-        if last >> TIE_BITS == number >> TIE_BITS and last & 0xFF != 0xFF:
-            number = last + 1
-        self._last[data.s] = max(last, number)
+        number = self._number(data, (bid_px, bid_qty, ask_px, ask_qty))
         return [
             QuoteEvent(
                 symbol,
@@ -266,6 +264,16 @@ class _Connection:
                 number,
             )
         ]
+
+    def _number(self, data: _BboData, told: tuple[float, float, float, float]) -> int:
+        """See the module text. A frame that comes twice keeps its number."""
+        number = ((data.li << TIME_BITS) | data.t) << TIE_BITS
+        last, *before = self._last.get(data.s, (0,))
+        if last >> TIE_BITS == number >> TIE_BITS:
+            number = last if (*before,) == told else last + (last & TIES < TIES)
+        if number > last:
+            self._last[data.s] = (number, *told)
+        return number
 
     def _book(self, data: _BookData) -> list[FeedEvent]:
         symbol, multiplier = self._lookup(data.s)

@@ -95,6 +95,13 @@ def test_quotes_are_ordered_by_the_order_number_then_by_time_then_by_arrival(str
     assert old.sequence < first.sequence < same.sequence < later.sequence < ordered.sequence
 
 
+def test_a_frame_that_comes_twice_keeps_its_number(stream: Stream) -> None:
+    assert quote(stream) == quote(stream)
+    numbers = [quote(stream, B=str(size)).sequence for size in range(2, 400)]
+    assert numbers == sorted(numbers)  # 255 changes within one millisecond and order are told apart
+    assert numbers[-1] < quote(stream, t=1764133203992).sequence
+
+
 def test_a_book_takes_a_quotes_place_only_when_orders_have_moved_on(stream: Stream) -> None:
     (depth,) = stream.decode(edited(BOOK, s="BTC", li=1325476098, t=1764133209999))
     (newer,) = stream.decode(edited(BOOK, s="BTC", li=1325476099, t=1))

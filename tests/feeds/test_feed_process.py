@@ -23,7 +23,7 @@ from bookshm.counters import list_counters
 from core.clock import SystemClock
 from core.errors import EXIT_BUSY, EXIT_CONFIG, EXIT_OK
 from core.types import Down, FundingKind, Liquidity, MarkPrice, Quote, QuoteFlag, Stale, Venue
-from tests.configuration import whole_text
+from tests.configuration import sandbox_port, whole_text
 
 ROOT = Path(__file__).resolve().parents[2]
 VENUES = (Venue("hyperliquid"), Venue("aster"), Venue("lighter"))
@@ -50,18 +50,18 @@ def until(holds: Callable[[], object], what: str, within_s: float = 30.0) -> Non
 class World:
     """A run of its own: configuration, shared memory and state below one directory; processes by name."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, venues: tuple[Venue, ...] = VENUES) -> None:
         self.directory = directory
-        self.control_port, *venue_ports = free_ports(1 + len(VENUES))
-        text = whole_text(venues=VENUES)
-        for number, port in enumerate((self.control_port, *venue_ports)):
-            text = text.replace(str(18100 + number), str(port))
+        self.control_port, *venue_ports = free_ports(1 + len(venues))
+        text = whole_text(venues=venues).replace("18100", str(self.control_port))
+        for venue, port in zip(venues, venue_ports, strict=True):
+            text = text.replace(str(sandbox_port(venue)), str(port))
         self.run_name = f"t{os.getpid()}-{secrets.token_hex(4)}"
         shm = directory / "shm"
         shm.mkdir()
         text = text.replace('name = "sandbox"', f'name = "{self.run_name}"\nshm_dir = "{shm}"')
         text = text.replace("[feeds]\n", "[feeds]\nbackoff_max_s = 1.0\nspecs_refresh_s = 5.0\n")
-        self.venue_ports = dict(zip(VENUES, venue_ports, strict=True))
+        self.venue_ports = dict(zip(venues, venue_ports, strict=True))
         self.config = directory / "config" / "run.toml"
         self.config.parent.mkdir()
         self.config.write_text(text)
