@@ -10,7 +10,12 @@ import pytest
 from tests.e2e.system import System
 
 VENUES = ("hyperliquid", "aster", "lighter")
-QUIET = {"strategies.scalp": {"spread_entry_bps": "4000.0"}, "risk": {"attempt_cooldown_s": "0.5"}}
+QUIET = {
+    "strategies.scalp": {"spread_entry_bps": "4000.0"},
+    "risk": {"attempt_cooldown_s": "0.5"},
+    "sandbox": {"basis_sd_bps": "0.5", "jump_bps": "0.0"},
+    "execution": {"min_cross_bps": "30.0", "max_cross_bps": "30.0"},  # a limit of a moment ago still fills
+}
 
 
 @pytest.fixture(scope="module")
