@@ -102,7 +102,7 @@ class Switches:
         for venue, desk in self._engine.desks.items():
             if desk.gateway.dead_man is not None and desk.started:
                 self._look_back(venue)
-                for scope in [scope for scope in {*self._switches, *resting} if scope[0] == venue]:
+                for scope in [scope for scope in {**self._switches, **resting} if scope[0] == venue]:
                     self._tend(scope, desk.gateway.dead_man, resting.get(scope, []), now)
             desk.switches_armed = sum(
                 1 for scope, each in self._switches.items() if scope[0] == venue and each.until_mono_ns
