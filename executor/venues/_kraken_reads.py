@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 from typing import TypeVar
 
-from core.clock import NS_PER_MS, NS_PER_S, Clock
+from core.clock import NS_PER_S, Clock
 from core.errors import Malformed, NotSent, RateLimited, VenueError
 from core.log import Log
 from core.specs import kraken as specs
@@ -34,7 +34,6 @@ HISTORIES = frozenset({"ClosedOrders", "TradesHistory", "QueryTrades"})
 PAGE_ROWS = 50
 MAX_PAGES = 40
 QUERY_ROWS = 20  # txids in one QueryOrders
-WALLETS_GOOD_NS = 200 * NS_PER_MS  # positions and balance of one reconciliation are one reading
 MAX_SKEW_NS = 2 * NS_PER_S
 DEADLINE_NS = 60 * NS_PER_S  # the latest that an order of ours can name
 SETTLE_NS = 2 * NS_PER_S
@@ -70,8 +69,6 @@ class Reads:
         self._clock = clock
         self._log = log
         self._turn = asyncio.Lock()
-        self._wallets: dict[str, rows.WalletRow] = {}
-        self._wallets_mono_ns = -WALLETS_GOOD_NS
 
     # ---- catalogue, clock, token ----------------------------------------------------------------------------------
 
@@ -165,11 +162,7 @@ class Reads:
     # ---- private --------------------------------------------------------------------------------------------------
 
     async def _read_wallets(self) -> dict[str, rows.WalletRow]:
-        if self._clock.mono_ns() - self._wallets_mono_ns >= WALLETS_GOOD_NS:
-            asked_ns = self._clock.mono_ns()
-            self._wallets = await self._call("BalanceEx", dict[str, rows.WalletRow], priority=True)
-            self._wallets_mono_ns = asked_ns
-        return self._wallets
+        return await self._call("BalanceEx", dict[str, rows.WalletRow], priority=True)
 
     async def _query(self, txids: list[str]) -> dict[str, VenueOrder]:
         """The orders of these ids; whose each one is is remembered, also of those that are not the account's."""

@@ -99,7 +99,8 @@ class PrivateStream:
             self._sink(StreamDown(venue=rows.VENUE, reason=reason))
 
     def on_frame(self, channel: str, data: bytes) -> None:
-        """A frame that does not decode is a lost one: its number is missing too."""
+        """A frame that does not decode is a lost one: the next number shows that it is missing. Should none follow, what it
+        said is found as the end of any silent order is: by asking."""
         try:
             if channel == EXECUTIONS:
                 frame = rows.decode(data, rows.ExecutionsFrame, channel)
@@ -111,7 +112,6 @@ class PrivateStream:
                     self._on_balances(wallets)
         except Malformed as error:
             self._log.error("private_frame_malformed", venue=rows.VENUE, channel=channel, detail=str(error))
-            self._lost("a private frame does not decode")
 
     # ---- frames ---------------------------------------------------------------------------------------------------
 
@@ -133,14 +133,19 @@ class PrivateStream:
         return True
 
     def _on_executions(self, frame: rows.ExecutionsFrame) -> None:
+        """The frame's number is taken, so a row that cannot be used would be missed by nobody: it costs the connection."""
         for row in frame.data:
             if row.cl_ord_id:
                 self._memory.bind(row.order_id, rows.client_id(row.cl_ord_id))
             self._note(row)
-            if row.exec_type == TRADE:
-                self._on_trade(row)
-            else:
-                self._on_step(row)
+            try:
+                if row.exec_type == TRADE:
+                    self._on_trade(row)
+                else:
+                    self._on_step(row)
+            except Malformed as error:
+                self._log.error("private_row_malformed", venue=rows.VENUE, channel=EXECUTIONS, detail=str(error))
+                self._lost("a private row cannot be used")
 
     def _on_balances(self, frame: rows.BalancesFrame) -> None:
         for row in frame.data if frame.type == "update" else ():

@@ -347,7 +347,6 @@ class Gateway(VenueGateway[Reads]):
             frame = rows.decode(data, rows.Frame, "frame")
         except Malformed as error:
             self._log.warning("ws_frame_malformed", venue=self.venue, detail=str(error))
-            self._lane.reset("a frame does not decode")
             return
         if frame.time_out is not None and (told_ns := rows.time_ns(frame.time_out)):
             now_ns = self._clock.wire_ns()

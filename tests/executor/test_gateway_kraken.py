@@ -15,7 +15,6 @@ from core.errors import RateLimited, VenueError
 from core.ids import parse_client_order_id
 from core.types import LiquiditySide, OrderStatus, Side, TimeInForce
 from executor.outcome import Accepted, RejectCode, Rejected, Unknown, Unsent
-from executor.venues import _kraken_reads
 from executor.venues.base import DeadManScope, NotFound, OrderRequest, PositionSeen, VenueOrder
 from tests.executor.sandbox_process import SandboxProcess, Station, eventually, sandbox
 
@@ -52,7 +51,6 @@ async def accepted(station: Station, symbol: str, side: Side, usd: float = 100.0
 
 
 async def held(station: Station, symbol: str) -> int:
-    _kraken_reads.WALLETS_GOOD_NS = 0
     return next((p.lots for p in await station.gateway.positions() if p.symbol == symbol), 0)
 
 
