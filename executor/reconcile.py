@@ -38,7 +38,7 @@ from core.clock import NS_PER_MS, NS_PER_S
 from core.errors import RateLimited, VenueError
 from core.types import OrderStatus, Position, TimeInForce, Venue
 from executor.blind import BlindLegs
-from executor.differences import CONFIRM_NS, Differences, Judgement
+from executor.differences import CONFIRM_NS, SETTLED_NS, Differences, GivenUp, Judgement, behind
 from executor.engine import Engine
 from executor.foreign import ForeignPositions
 from executor.journal import JournalError
@@ -57,7 +57,7 @@ FIRST_MARGIN_NS = 250 * NS_PER_MS  # before our first order, by the venue's cloc
 FUNDING_EVERY_NS = 60 * NS_PER_S
 DOUBT_PAUSE_S = 0.1
 IDLE_PAUSE_S = 0.5
-START_READINGS = 8
+START_READINGS = 12
 HINT_GAP_NS = 2 * NS_PER_S
 LEVERAGE_AT_START = 32
 LEVERAGE_PER_READING = 2
@@ -84,6 +84,9 @@ class _Watch:
         self.resting = RestingOrders(engine, venue, resolver)
         self.leverage = LeverageKeeper(engine, venue)
         self.differences = Differences()
+        self.given_up = GivenUp()
+        self.behind: set[Key] = set()  # instruments that the newest reading shows as they were
+        self.unsettled = False  # some difference was too young to be judged
         self.naked = NakedPositions(engine, venue)
         self.foreign = ForeignPositions(engine, venue)
         self.blind = BlindLegs(engine, venue)
@@ -119,11 +122,11 @@ class Reconciler:
             if not await self.read(venue, full=True):
                 return False
             await watch.resolver.turn(0)
-            if not watch.differences.pending:
+            if not watch.differences.pending and not watch.unsettled:
                 break
-            await self._sleep(CONFIRM_NS / NS_PER_S)
+            await self._sleep(1.0 if watch.unsettled else CONFIRM_NS / NS_PER_S)
         await watch.leverage.turn(LEVERAGE_AT_START)
-        desk.reconciled = not watch.differences.pending
+        desk.reconciled = not watch.differences.pending and not watch.unsettled
         self._engine.log.info(
             "venue_reconciled" if desk.reconciled else "venue_unreconciled",
             venue=venue,
@@ -178,6 +181,7 @@ class Reconciler:
         try:
             positions = await desk.gateway.positions()
             balance = await desk.gateway.balance()
+            watch.behind = set()
             orders = await self._read_rest(venue, before) if full else None
         except RateLimited as error:
             watch.next_reading_ns = before.mono_ns + max(interval_ns, int(error.retry_after_s * NS_PER_S))
@@ -252,7 +256,11 @@ class Reconciler:
         """Fills, funding and open orders; fills and payments are booked as they come."""
         watch, gateway = self._watches[venue], self._engine.desks[venue].gateway
         began = self._engine.clock.wire_ns()
-        for fill in sorted(await gateway.fills_since(self._fills_from_ns(venue)), key=lambda fill: fill.ts_ns):
+        from_ns, known = self._fills_from_ns(venue), tuple(self._engine.recent_fills)
+        fills = await gateway.fills_since(from_ns)
+        ours = (fill for fill in known if fill.venue == venue)
+        watch.behind = behind(ours, fills, from_ns + FIRST_MARGIN_NS, began + gateway.clock_offset_ns)
+        for fill in sorted(fills, key=lambda fill: fill.ts_ns):
             if self._engine.on_fill(fill):
                 self._engine.desks[venue].note_fill_read(fill.ts_ns, self._engine.clock.mono_ns())
         watch.resolver.note_fills_read(began)
@@ -284,6 +292,7 @@ class Reconciler:
         held = {key for key, position in state.positions.items() if key[0] == venue and position.book.lots}
         doubtful = {order.key for order in watch.resolver.in_doubt()}
         agreed: set[Key] = set()
+        watch.unsettled = False
         frozen = {key for key, why in state.frozen.items() if key[0] == venue and why == FOREIGN_POSITION}
         for key in sorted(set(stated) | held | doubtful | frozen):
             venue_lots, ours = stated.get(key, 0), state.lots(key)
@@ -296,6 +305,8 @@ class Reconciler:
                 and key not in self._engine.flattening
                 and (after is None or before.wire_ns > after)
             )
+            if quiet and venue_lots != ours and (key in watch.behind or not self._is_settled(key, before)):
+                quiet, watch.unsettled = False, True
             judgement = watch.differences.judge(key, venue_lots, ours, before.mono_ns, quiet=quiet)
             if judgement is Judgement.PENDING:
                 continue
@@ -310,6 +321,15 @@ class Reconciler:
                     watch.wallet.note_agreed(key, stated.get(key, 0), ours)
         watch.naked.judge(positions, before.mono_ns, agreed)
         watch.foreign.judge(agreed)
+
+    def _is_settled(self, key: Key, before: _Before) -> bool:
+        """Whether the newest fill that we know there is old enough for readings to contain it. Of fills that an earlier process
+        learnt of only their time is known, and that for the whole venue."""
+        known_ns = self._engine.filled_mono_ns.get(key)
+        if known_ns is not None:
+            return before.mono_ns - known_ns >= SETTLED_NS
+        young = before.mono_ns - self._began_ns < 2 * SETTLED_NS
+        return not young or before.wire_ns - self._engine.state.newest_fill_ns.get(key[0], 0) >= SETTLED_NS
 
     def _release(self, key: Key, venue_lots: int) -> None:
         """Venue and journal agree: what was frozen as foreign is free again once pairs explain all of it."""
@@ -341,11 +361,17 @@ class Reconciler:
         known = engine.state.positions.get(key)
         was_foreign = known is not None and known.foreign
         grew = abs(venue_lots) > abs(ours) or venue_lots * ours < 0
+        given_up, now = self._watches[key[0]].given_up, engine.clock.mono_ns()
+        if grew and given_up.is_back(key, venue_lots, now):
+            engine.adopt(key, venue_lots, foreign=was_foreign, why="back at the venue: it had been given up too soon")
+            engine.log.error("position_back", venue=key[0], symbol=key[1], venue_lots=venue_lots, our_lots=ours)
+            return
         foreign = venue_lots != 0 and (grew or was_foreign)
         why = "larger at the venue than our records explain" if grew else "smaller at the venue than our records say"
         engine.adopt(key, venue_lots, foreign=foreign, why=why)
         fields = {"venue": key[0], "symbol": key[1], "venue_lots": venue_lots, "our_lots": ours, "detail": why}
         if not grew:
+            given_up.note(key, ours, now)
             engine.log.error("position_smaller", **fields)
             return
         engine.log.error("foreign_position", **fields, policy=engine.config.execution.foreign_positions)

@@ -8,6 +8,7 @@ happened), applies it, reports it, and wakes the pair it concerns. No method wai
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Collection, Mapping
 from decimal import Decimal
 
@@ -47,6 +48,7 @@ UNKNOWN_OUTCOME = "unknown_outcome"
 
 FOREIGN_POSITION = "foreign_position"
 STRANGERS_KEPT = 1000
+RECENT_FILLS = 512
 
 
 class Registrar:
@@ -86,6 +88,8 @@ class Registrar:
         self.flattening: set[Key] = set()  # keys that executor.flatten works on: pairs keep their hands off
         self.sessions: Collection[Listener] = ()  # connected clients; main hands in the intake's own set
         self._pair_count = 0
+        self.recent_fills: deque[Fill] = deque(maxlen=RECENT_FILLS)  # booked, newest last
+        self.filled_mono_ns: dict[Key, int] = {}  # when we last learnt of a fill
         self._strangers: dict[str, None] = {}  # trade ids in wallets that are not ours, oldest first
         self._account_tags = {venue: tag16(desk.gateway.account_id) for venue, desk in desks.items()}
         self._moved: asyncio.Future[None] | None = None  # completed at the next order move, for `settled`
@@ -165,6 +169,8 @@ class Registrar:
         believed = order.filled_lots if order else 0
         late = order is not None and order.status.is_final
         self.record(FillRecorded(wire_ns=self.clock.wire_ns(), fill=fill))
+        self.recent_fills.append(fill)
+        self.filled_mono_ns[key] = self.clock.mono_ns()
         self.meter.fill(fill.venue, order is None)
         if order is None:
             self._foreign_fill(fill, key)
@@ -263,6 +269,8 @@ class Registrar:
         if status is OrderStatus.FILLED and not filled_lots:
             filled_lots = order.prepared.lots  # the venue says complete and leaves out how much that is
         news = may_move(before, status) or filled_lots > order.told_lots
+        if filled_lots > order.filled_lots:
+            self.filled_mono_ns[order.key] = self.clock.mono_ns()
         if not news and not (venue_order_id and not order.venue_order_id):
             return
         self.record(

@@ -54,6 +54,7 @@ class _Case(msgspec.Struct, kw_only=True):
     asks: int = 0
     found: VenueOrder | NotFound | None = None
     asked_wire_ns: int = 0
+    enough_for_wire_ns: int = 0  # the bound beyond which the last lookup found nothing; 0 = none did
     burn: asyncio.Future[bool] | None = None  # under way
     burn_ends_mono_ns: int = 0  # when it is given up, or may be tried again
     burns: int = 0
@@ -123,6 +124,10 @@ class Resolver:
         case = self._case(order)
         if self._rule(order, case):
             return
+        if case.enough_for_wire_ns and self._bound_ns(order) > case.enough_for_wire_ns:
+            case.enough_for_wire_ns = case.next_ask_mono_ns = (
+                0  # it has moved since: what was asked then proves nothing now
+            )
         if self._engine.clock.mono_ns() >= case.next_ask_mono_ns:
             await self._ask(order, case)
             if self._rule(order, case):
@@ -150,8 +155,9 @@ class Resolver:
             )
             return
         case.asked_wire_ns = asked
-        if isinstance(case.found, NotFound) and asked > self._bound_ns(order) + self._grace_ns:
-            case.next_ask_mono_ns = now_ns + ASKED_ENOUGH_NS
+        bound_ns = self._bound_ns(order)
+        if isinstance(case.found, NotFound) and asked > bound_ns + self._grace_ns:
+            case.next_ask_mono_ns, case.enough_for_wire_ns = now_ns + ASKED_ENOUGH_NS, bound_ns
 
     def _burn(self, order: OrderState, case: _Case) -> bool:
         """Begin, await or end a burn; True when the nonce is burned. Other orders are worked on meanwhile."""

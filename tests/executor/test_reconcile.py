@@ -14,8 +14,8 @@ import pytest
 from core.clock import NS_PER_MS, NS_PER_S
 from core.errors import VenueError
 from core.messages import PairStatus
-from core.types import OrderStatus, Position, Side, TimeInForce, Venue
-from executor.differences import CONFIRM_NS, Differences, Judgement
+from core.types import Fill, LiquiditySide, OrderStatus, Position, Side, TimeInForce, Venue
+from executor.differences import CONFIRM_NS, Differences, Judgement, behind
 from executor.orders import Draft
 from executor.reconcile import FULL_EVERY, Reconciler
 from executor.records import FillRecorded
@@ -438,6 +438,118 @@ async def test_a_venue_that_lags_behind_its_own_fills_is_not_believed(bench: Ben
         await bench.reconciler.read(LONG, full=False)
     assert bench.events("foreign_position") == []
     bench.rig.check()
+
+
+class Replica:
+    """A venue whose REST shows what was `lag_s` ago, while its stream tells at once."""
+
+    def __init__(self, bench: Bench, lag_s: float) -> None:
+        self.bench = bench
+        self.lag_ns = int(lag_s * NS_PER_S)
+        self.history: list[tuple[int, dict[str, int], list[Fill]]] = []
+        bench.long.positions, bench.long.fills_since = self.positions, self.fills_since  # type: ignore[method-assign]
+        bench.long.open_orders = self.none  # type: ignore[method-assign,assignment]
+
+    def note(self) -> None:
+        long = self.bench.long
+        self.history.append((self.bench.rig.clock.mono_ns(), dict(long.position_lots), list(long.fills)))
+
+    def then(self) -> tuple[dict[str, int], list[Fill]]:
+        until = self.bench.rig.clock.mono_ns() - self.lag_ns
+        shown = [(lots, fills) for at, lots, fills in self.history if at <= until]
+        return shown[-1] if shown else ({}, [])
+
+    async def none(self) -> list[VenueOrder]:
+        return []
+
+    async def positions(self) -> list[Position]:
+        lots, _ = self.then()
+        return [
+            Position(venue=LONG, symbol=name, lots=held, avg_entry_px=Decimal(100_000))
+            for name, held in lots.items()
+            if held
+        ]
+
+    async def fills_since(self, since_wire_ns: int) -> list[Fill]:
+        return [fill for fill in self.then()[1] if fill.ts_ns >= since_wire_ns]
+
+
+@pytest.mark.parametrize(("lag_s", "fills_too"), [(3.0, False), (3.0, True), (8.0, True)])
+async def test_a_replica_that_lags_is_not_the_last_word(bench: Bench, lag_s: float, fills_too: bool) -> None:
+    """Short lags are waited out; longer ones show in the fills that the reading lacks."""
+    await bench.reconciler.recover(LONG)
+    replica = Replica(bench, lag_s)
+    if not fills_too:
+        bench.long.fills_since = type(bench.long).fills_since.__get__(bench.long)  # type: ignore[method-assign]
+    replica.note()
+    pair = await bench.rig.open("0.01")
+    for _ in range(120):
+        bench.reconciler.wake(LONG)
+        await bench.turns(1, 100.0)
+        replica.note()
+    assert bench.events("position_smaller") == bench.events("foreign_position") == []
+    await bench.rig.close(pair)
+    for _ in range(120):
+        bench.reconciler.wake(LONG)
+        await bench.turns(1, 100.0)
+        replica.note()
+    assert bench.events("foreign_position") == []
+    assert status(pair) is PairStatus.CLOSED
+    bench.rig.check()
+
+
+async def test_a_restart_does_not_adopt_what_a_replica_has_not_seen_yet(bench: Bench) -> None:
+    await bench.reconciler.recover(LONG)
+    replica = Replica(bench, 3.0)
+    replica.note()
+    await bench.rig.open("0.01")
+    bench.rig.boot(bench.rig.journal.replayed())
+    bench.build()
+    bench.rig.pass_ms(500)
+    replica.note()
+    assert await bench.reconciler.recover(LONG)
+    assert bench.rig.state.lots(BTC) == 10
+    assert bench.events("position_smaller") == []
+
+
+async def test_what_was_given_up_and_comes_back_is_ours(bench: Bench) -> None:
+    """However it came to be: a position that returns to what our own records had is no stranger's."""
+    await bench.rig.open("0.01")
+    await bench.turns(3, 6000.0)
+    bench.long.positions_said = {"BTC": 4}
+    await bench.turns(4, 6000.0)
+    assert bench.rig.state.lots(BTC) == 4
+    bench.long.positions_said = None
+    await bench.turns(20, 1000.0)
+    assert len(bench.events("position_back")) == 1
+    assert bench.events("foreign_position") == []
+    assert bench.rig.truth(BTC) == 4, "nobody's lots of ours are closed; the pair keeps what it is hedged with"
+    bench.rig.check()
+
+
+def test_fills_that_a_list_lacks_say_that_it_is_behind() -> None:
+    def fill(number: int, ts_s: float, symbol: str = "BTC") -> Fill:
+        return Fill(
+            venue=LONG,
+            symbol=symbol,
+            side=Side.BUY,
+            lots=1,
+            px=Decimal(1),
+            fee_usd=Decimal(0),
+            trade_id=f"t{number}",
+            venue_order_id="",
+            client_order_id=None,
+            liquidity=LiquiditySide.TAKER,
+            ts_ns=int(ts_s * NS_PER_S),
+        )
+
+    now = 100 * NS_PER_S
+    one, two, eth = fill(1, 95), fill(2, 99), fill(3, 99, "ETH")
+    assert behind([one, two, eth], [one, two, eth], 0, now) == set()
+    assert behind([one, two, eth], [one], 0, now) == {BTC, (LONG, "ETH")}
+    assert behind([one], [], 96 * NS_PER_S, now) == set(), "older than what was asked for"
+    assert behind([fill(4, 60)], [], 0, now) == set(), "it will never be listed"
+    assert behind([fill(5, 101)], [], 0, now) == set(), "not yet when it was asked"
 
 
 def test_a_difference_counts_when_its_sightings_lie_apart() -> None:

@@ -17,7 +17,7 @@ from executor.orders import Draft
 from executor.resolver import ASKED_ENOUGH_NS, BURN_AGAIN_NS, BURNS_MAX, RATE_PAUSE_MAX_S, UNANSWERED_NS
 from executor.venues.base import Traits
 from tests.executor.fake_gateway import Answer, Plan, Told
-from tests.executor.rig import SHORT, settle
+from tests.executor.rig import LONG, SHORT, settle
 from tests.executor.stubborn import rate_limited
 from tests.executor.test_reconcile import BTC, LOST, LOST_UNFILLED, NOT_YET, Bench, status
 
@@ -70,6 +70,24 @@ async def test_once_asking_cannot_help_it_leaves_the_budget_to_readings(bench: B
     assert status(order) is OrderStatus.UNKNOWN
     bench.long.fail_with = None
     await bench.until_resolved()
+
+
+async def test_what_was_asked_for_a_former_bound_is_asked_again(bench: Bench) -> None:
+    """Taken, asked about and not found; then nobody saw its end and it is UNKNOWN, with the later bound of its expiry."""
+    bench.long.plans.append(Plan(answer=Answer.ACK, told=Told.NEVER, fill_lots=0))
+    bench.long._sink = None
+    bench.long.fail_with = VenueError("nothing can be ruled yet")
+    pair = await bench.rig.open("0.01")
+    (order,) = [each for each in bench.rig.orders(pair) if each.prepared.venue == LONG]
+    bench.long.lookups.extend([NOT_YET] * 1000)
+    await bench.turns(25, 100.0)
+    assert bench.long.looked_up == 1
+    bench.rig.pass_ms(6000)
+    bench.rig.engine.watch_orders()
+    assert status(order) is OrderStatus.UNKNOWN
+    bench.long.fail_with = None
+    await bench.turns(50, 100.0)
+    assert status(order) is OrderStatus.EXPIRED, "within seconds, not half a minute later"
 
 
 @pytest.mark.parametrize(("said_s", "kept_s"), [(4.0, 4.0), (600.0, RATE_PAUSE_MAX_S)])
