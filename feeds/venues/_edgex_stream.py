@@ -40,6 +40,7 @@ DEPTH_LEVELS = 15
 ALL_BOOK_TICKERS = "bookTicker.all.1s"
 ALL_TICKERS = "ticker.all.1s"
 ASKED_AGAIN = 20  # unanswered subscriptions renewed at once
+MAX_ORPHANS = 10  # differences without a book; a snapshot comes before the first
 
 _DEPTH_START = b'{"type":"quote-event","channel":"depth.'
 _QUOTE = "quote-event"
@@ -74,6 +75,7 @@ class Connection:
     def __init__(self, markets: Mapping[int, Market], channels: Iterable[str]) -> None:
         self._markets = markets
         self._chains: dict[int, _Chain] = {}
+        self._orphans: dict[int, int] = {}  # differences that found no book, by contract id
         self._unanswered = dict.fromkeys(channels)
 
     def decode(self, frame: bytes) -> list[FeedEvent]:
@@ -113,8 +115,6 @@ class Connection:
             market = self._market(row.contractId)
             if message.channel != depth_channel(market.number):
                 raise Malformed(f"edgex {message.channel[:60]!r} speaks of contract {row.contractId}")
-            if self._unanswered:
-                self._unanswered.pop(message.channel, None)
             events += self._depth(market, row)
         return events
 
@@ -123,10 +123,12 @@ class Connection:
         bids, asks = _levels(row.bids, market), _levels(row.asks, market)
         if kind == "SNAPSHOT":
             chain = self._chains[market.number] = _Chain(row.endVersion, LevelBook(bids, asks))
+            self._orphans.pop(market.number, None)
+            self._unanswered.pop(depth_channel(market.number), None)
         elif kind == "CHANGED":
             held = self._chains.get(market.number)
             if held is None:
-                return []  # before the snapshot
+                return self._orphan(market)
             chain = held
             if row.endVersion > chain.version:
                 if not chain.version <= row.startVersion <= chain.version + 1:
@@ -144,8 +146,14 @@ class Connection:
         bid_levels, ask_levels = book.bids.top(DEPTH_LEVELS), book.asks.top(DEPTH_LEVELS)
         return [DepthEvent(market.symbol, bid_levels, ask_levels, 0, chain.version)]
 
+    def _orphan(self, market: Market) -> list[FeedEvent]:
+        """A difference without a book: on its way since before the gap, or its snapshot is what was lost."""
+        seen = self._orphans[market.number] = self._orphans.get(market.number, 0) + 1
+        return [] if seen < MAX_ORPHANS else self._gap(market, f"{seen} differences and no snapshot")
+
     def _gap(self, market: Market, detail: str) -> list[FeedEvent]:
-        del self._chains[market.number]
+        self._chains.pop(market.number, None)
+        self._orphans.pop(market.number, None)
         self._unanswered[depth_channel(market.number)] = None
         return [GapEvent(market.symbol, detail)]
 

@@ -16,6 +16,7 @@ import pytest
 from core.clock import NS_PER_MS
 from core.errors import Malformed
 from core.types import FundingKind
+from feeds.venues._edgex_stream import MAX_ORPHANS
 from feeds.venues.base import (
     ControlEvent,
     ControlKind,
@@ -143,6 +144,17 @@ def test_a_hole_drops_the_book_until_its_next_snapshot(decoder: Decoder, stream:
     assert sent == [{"type": kind, "channel": "depth.30000001.15"} for kind in ("unsubscribe", "subscribe")]
     assert decoder.resubscribe("NOPE") == []
     assert isinstance(one(stream, SNAPSHOT), DepthEvent)
+
+
+def test_a_snapshot_that_never_came_is_asked_for_again(decoder: Decoder) -> None:
+    stream = decoder.stream(decoder.sockets()[0])
+    for number in range(MAX_ORPHANS - 1):
+        assert stream.decode(depth(number, number + 1, [("1", "1")])) == []
+    assert one(stream, depth(50, 51)) == GapEvent("BTC", f"{MAX_ORPHANS} differences and no snapshot")
+    assert stream.decode(depth(51, 52)) == []
+    assert b'"channel":"depth.30000001.15"' in b"".join(stream.overdue())  # differences are no answer
+    assert isinstance(one(stream, SNAPSHOT), DepthEvent)
+    assert b'"channel":"depth.30000001.15"' not in b"".join(stream.overdue())
 
 
 def test_a_book_that_crosses_itself_is_a_gap(stream: Stream) -> None:
