@@ -12,10 +12,16 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
-from tests.bench import decode, load, orders, shm, signing
+from tests.bench import decode, load, orders, pacifica, shm, signing
 from tests.bench.measure import Row
 
-PARTS = {"shm": shm.rows, "signing": signing.rows, "decode": decode.rows, "orders": orders.rows}
+PARTS = {
+    "shm": shm.rows,
+    "signing": signing.rows,
+    "decode": decode.rows,
+    "pacifica": pacifica.rows,
+    "orders": orders.rows,
+}
 LOAD = "load"
 
 

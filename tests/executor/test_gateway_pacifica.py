@@ -262,21 +262,6 @@ async def test_lost_connection_after_sending_is_unknown_and_lookup_tells(station
     assert (found.status, found.filled_lots) == (OrderStatus.FILLED, request.lots)
 
 
-@pytest.mark.parametrize("way", ["silent", "broken"])
-async def test_a_lost_answer_is_unknown_and_the_stream_tells(box: SandboxProcess, way: str) -> None:
-    async with Station(VENUE, box, request_timeout_ms=400.0) as station:
-        await asyncio.to_thread(box.control, "fault", {"venue": VENUE, "kind": "lost_answer", "way": way})
-        request = await station.request("ETH", Side.BUY)
-        assert isinstance(await station.send(request), Unknown)
-        await eventually(lambda: station.gateway.entry_ready)
-        found: Any = None
-        async with asyncio.timeout(5):
-            while not isinstance(found, VenueOrder):
-                found = await station.gateway.lookup(request.instrument, request.client_order_id)
-        assert (found.status, found.filled_lots) == (OrderStatus.FILLED, request.lots)
-        await station.flat()
-
-
 async def test_an_order_that_the_stream_keeps_to_itself_is_looked_up(box: SandboxProcess) -> None:
     async with Station(VENUE, box, verify_delay_s=0.1) as station:
         silence = {"venue": VENUE, "kind": "stall", "traffic": ["private"]}
