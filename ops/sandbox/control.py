@@ -1,6 +1,7 @@
 """The sandbox's own endpoint on loopback: what tests and people may ask of the simulated world. No venue has this.
 
-GET  /control/state                                      every account of every venue: equity, positions, orders, fills
+GET  /control/state                                      every venue's marks (canonical) and accounts: equity, positions,
+                                                         orders, fills
 POST /control/account  {"venue","address","agents"?,"balance_usd"?}
 POST /control/basis    {"venue","symbol","bps"}          shift one venue's prices; decays like any other basis
 POST /control/price    {"symbol","bps"}                  move the fair price, or a stablecoin's, on every venue
@@ -180,6 +181,7 @@ def _venue_state(server: Server) -> dict[str, Any]:
     return {
         "serving": server.is_serving,
         "port": server.port,
+        "marks": {each.symbol: exchange.mark(each.name) / each.multiplier for each in exchange.contracts.values()},
         "accounts": {address: _account_state(exchange, address) for address in exchange.ledger.accounts},
     }
 

@@ -16,7 +16,7 @@ from tests.executor.sandbox_process import Station, sandbox
 
 NAMES = [str(spec.name) for spec in VENUES]
 ORDER_DELAY_MS = 5.0
-TIMEOUT_MS = 1000.0
+TIMEOUT_MS = 800.0
 BUDGET_LEFT = 0.5  # of the gateway's request budget, for one test
 
 
