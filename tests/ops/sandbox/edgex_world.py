@@ -145,28 +145,30 @@ class World:
         async with self.session.request(method, self.url + full, headers=headers, **given) as response:
             return Answer(response.status, await response.json())
 
-    async def order(self, side: str = "BUY", size: str = "0.01", price: str = "60100", **changes: Any) -> Answer:
-        """createOrder of BTC through the SDK's own signature; `changes` go into the body after signing."""
+    async def order(self, tampered: dict[str, Any] | None = None, **more: Any) -> Answer:
+        """createOrder as the SDK signs it; what is `tampered` goes into the body after the order's own signature."""
+        return await self.call("POST", "order/createOrder", await self.signed_body(**more) | (tampered or {}))
+
+    async def signed_body(
+        self, side: str = "BUY", size: str = "0.01", price: str = "60100", **more: Any
+    ) -> dict[str, Any]:
+        """The SDK's body of an IOC in BTC, unsent."""
         sent: dict[str, Any] = {}
-        fields = {"contract_id": BTC, "time_in_force": "IMMEDIATE_OR_CANCEL"} | {
-            name: changes.pop(name) for name in list(changes) if name.islower() and "_" in name
-        }
 
         async def keep(method: str, path: str, data: Any = None, **_: Any) -> Any:
             sent.update(data)
             return {}
 
-        original, self.sdk.async_client.make_authenticated_request = (
-            self.sdk.async_client.make_authenticated_request,
-            keep,
-        )
+        client = self.sdk.async_client
+        original, client.make_authenticated_request = client.make_authenticated_request, keep
         try:
+            fields = {"contract_id": BTC, "time_in_force": "IMMEDIATE_OR_CANCEL"} | more
             params = CreateOrderParams(price=price, size=size, type="LIMIT", side=side, **fields)
             metadata = (await self.get("meta/getMetaData")).data
             await self.sdk.order.create_order(params, metadata, Decimal(price))
         finally:
-            self.sdk.async_client.make_authenticated_request = original
-        return await self.call("POST", "order/createOrder", sent | changes)
+            client.make_authenticated_request = original
+        return sent
 
     async def find(self, order_id: str) -> dict[str, Any]:
         (row,) = (await self.call("GET", "order/getOrderById", {"orderIdList": order_id})).data
