@@ -34,6 +34,8 @@ from risk.exposure import Exposure, Holding, exposure_of
 from risk.limits import check_close, check_open, check_order
 from risk.margin import position_move_to_liq_pct
 
+LIMIT_ROOM = 1.005
+"""Reference prices of a plan stand still while the limits were judged at limit prices."""
 TTL_MS = 250.0
 """How old a decision may be when its client has no configured ttl."""
 
@@ -43,6 +45,7 @@ class Admission:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        engine.may_lead = self.led_beyond
         self._risk = engine.config.risk
         self._execution = engine.config.execution
 
@@ -145,6 +148,20 @@ class Admission:
             traits=engine.desks[venue].gateway.traits,
             depth_qty=depth_at_touch(engine.quote((venue, instrument.symbol)), side),
         )
+
+    def led_beyond(self, pair: PairBook) -> str:
+        """Which limit a pair that is being led open has come to exceed since it was allowed (somebody else's lots, a price that
+        ran): its planned size is counted already. "" = none."""
+        exposure, risk = self.exposure(), self._risk
+        bounds = {
+            "max_symbol_usd": (exposure.by_symbol.get(pair.symbol, ZERO), risk.max_symbol_usd),
+            "max_total_usd": (exposure.total_usd, risk.max_total_usd),
+        }
+        for leg in pair.legs:
+            most_usd = self._engine.desks[leg.venue].settings.max_notional_usd
+            bounds[f"max_notional_usd of {leg.venue}"] = (exposure.by_venue.get(leg.venue, ZERO), most_usd)
+        beyond = [name for name, (usd, most) in bounds.items() if float(usd) > most * LIMIT_ROOM]
+        return f"{beyond[0]} is exceeded" if beyond else ""
 
     @property
     def live_blocked(self) -> bool:

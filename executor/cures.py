@@ -15,7 +15,7 @@ import itertools
 from decimal import Decimal
 
 from core.clock import NS_PER_S
-from core.errors import VenueError
+from core.errors import VenueError, invariant
 from core.numeric import BPS, ceil_to, floor_to, from_float
 from core.types import Instrument, Side, TimeInForce
 from executor.engine import Engine
@@ -89,6 +89,11 @@ class Cures:
         are taking from the position meanwhile is left to the venue: it shrinks a reduce-only order, and the next round asks
         for the rest."""
         key = (cure.instrument.venue, pair.symbol)
+        leg = pair.leg(key[0])
+        invariant(
+            not cure.reducing or leg is None or (cure.side.sign * leg.lots < 0 and cure.lots <= abs(leg.lots)),
+            f"{cure.side.value} {cure.lots} does not reduce a leg of {leg.lots if leg is not None else 0}",
+        )
         if cure.quote is not None:
             self._quotes.take(key)
         return Draft(

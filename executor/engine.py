@@ -22,6 +22,8 @@ import functools
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 
+import msgspec
+
 from core.clock import NS_PER_MS, NS_PER_S, Clock
 from core.config import Loaded
 from core.errors import VenueError, invariant
@@ -233,14 +235,34 @@ class Engine(Registrar):
 
     async def place(self, draft: Draft) -> OrderState | None:
         """Send one order with priority and wait for its answer. The order as it then stands (final, ACCEPTED or UNKNOWN);
-        None when it could not be sent: no connection, no budget."""
+        None when it could not be sent: no connection, no budget, no quote within its limit where the venue quotes first."""
         gateway = self.desks[draft.instrument.venue].gateway
         if not gateway.entry_ready or not gateway.may_send(True):
             return None
-        (order,) = self.send([draft])
+        quoted = await self._quoted(draft) if gateway.traits.quotes_first else draft
+        if quoted is None:
+            return None
+        (order,) = self.send([quoted])
         timeout_s = self.desks[draft.instrument.venue].settings.request_timeout_ms / 1000 + ANSWER_GRACE_S
         await self._until(lambda: order.status not in _IN_FLIGHT, timeout_s)
         return order
+
+    async def _quoted(self, draft: Draft) -> Draft | None:
+        """`draft` as the acceptance of a live quote for exactly its size; at most one is accepted at a time."""
+        instrument = draft.instrument
+        key = (instrument.venue, instrument.symbol)
+        try:
+            quote = await self.desks[key[0]].gateway.request_quote(instrument, draft.side, draft.lots)
+        except VenueError as error:
+            self.log.warning("quote_refused", venue=key[0], symbol=key[1], lots=draft.lots, detail=str(error))
+            return None
+        too_dear = draft.side.sign * (quote.px - instrument.ticks_to_px(draft.limit_ticks)) > 0
+        in_flight = any(order.key == key for order in self.state.open_orders())
+        late = self.clock.mono_ns() >= quote.valid_until_mono_ns
+        if too_dear or in_flight or late or (quote.side, quote.lots) != (draft.side, draft.lots):
+            self.log.warning("quote_not_accepted", venue=key[0], symbol=key[1], px=str(quote.px), too_dear=too_dear)
+            return None
+        return msgspec.structs.replace(draft, quote_id=quote.quote_id)
 
     async def cancel(self, venue: Venue, request: CancelRequest) -> Outcome:
         """Ask the venue to cancel, with priority; for orders of ours and for foreign ones."""

@@ -60,6 +60,7 @@ class GuardedLeg(msgspec.Struct, frozen=True, kw_only=True):
     lots: int  # signed
     move_to_liq_pct: float | None
     margin_used_ratio: float
+    quotes_first: bool = False  # no executable book, ever: its indicative one is what there is to judge by
 
 
 class GuardedPair(msgspec.Struct, frozen=True, kw_only=True):
@@ -126,7 +127,7 @@ class ExitGuards:
         holds = self._margin(pair)
         if not self.watches(pair):
             holds.update({kind: {} for kind in _STOPS})
-        elif _usable(pair.long.quote) and _usable(pair.short.quote):
+        elif _judgeable(pair.long) and _judgeable(pair.short):
             holds.update(_stops(pair, calendar_ns))
         else:
             holds.update(dict.fromkeys(_STOPS))
@@ -213,6 +214,11 @@ def _stops(pair: GuardedPair, calendar_ns: int) -> dict[GuardKind, dict[str, flo
     if 0 < guard.max_hold_s <= held_s:
         result[GuardKind.MAX_HOLD] = {"held_s": held_s, "max_hold_s": guard.max_hold_s}
     return result
+
+
+def _judgeable(leg: GuardedLeg) -> bool:
+    """A leg that is quoted before it is traded is judged without an executable quote; its time runs out all the same."""
+    return leg.quotes_first or _usable(leg.quote)
 
 
 def _usable(quote: ReadResult) -> bool:

@@ -143,6 +143,7 @@ class GuardRunner:
             lots=leg.lots,
             move_to_liq_pct=distance,
             margin_used_ratio=desk.balance.margin_used_ratio if desk.balance else 0.0,
+            quotes_first=desk.gateway.traits.quotes_first,
         )
 
     def _mark(self, key: Key, now_ns: int) -> Decimal:

@@ -158,6 +158,9 @@ class Leading:
             return f"trading state is {engine.state.trading_state.value}"
         if any((leg.venue, pair.symbol) in engine.state.frozen for leg in pair.legs):
             return "an instrument is frozen"
+        refusal = engine.may_lead(pair)
+        if refusal:
+            return refusal
         if pair.sending.order is LegOrder.MAKER_FIRST:
             return ""
         if sent:

@@ -33,7 +33,7 @@ from core.numeric import floor_to, from_float, least_common_lot
 from core.types import OrderStatus, TradingState
 from executor import opening
 from executor.engine import Engine
-from executor.leading import Dust, Hedge, Lead, Leading, Over, Withdraw, rests
+from executor.leading import Dust, Hedge, Lead, Leading, Over, Withdraw, legs_in_order, rests
 from executor.netting import Wish
 from executor.opening import Ticket
 from executor.orders import Draft
@@ -276,7 +276,8 @@ class Pairs(PairSteps):
         if leg is None or key in self._engine.flattening or any(not order.status.is_final for order in orders):
             return None
         off = pair.off_qty
-        if pair.closing and leg.lots:
+        leads = pair.is_led and leg is legs_in_order(pair)[0]
+        if pair.closing and leg.lots and (leads or (not pair.is_led and self._can_close(pair))):
             return Wish(side=leg.way_out, lots=abs(leg.lots))
         if off * leg.lots > 0:
             lots = min(abs(leg.lots), int(abs(pair.imbalance_qty) / leg.lot_qty))
@@ -284,6 +285,11 @@ class Pairs(PairSteps):
         lots = self._leading.wish_lots(pair, leg) if pair.is_led and not pair.closing else 0
         limit_px = pair.plan.long_limit_px if leg is pair.long else pair.plan.short_limit_px
         return Wish(side=leg.side, lots=lots, limit_px=limit_px) if lots else None
+
+    def _can_close(self, pair: PairBook) -> bool:
+        """Whether both legs could go now: one alone is not given away inside either."""
+        cures = [self._cure(pair, leg, abs(leg.qty), reducing=True, overdue=False, quoting=False) for leg in pair.legs]
+        return all(cure is not None and (cure.is_open or not cure.lots) for cure in cures)
 
     # ---- unknown, agreed, differing, closing ------------------------------------------------------------------------
 

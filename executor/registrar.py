@@ -58,6 +58,7 @@ class Registrar:
       on_pair(pair, why)            an order of the pair moved or filled, or a leg changed without one (foreign fill, flatten,
                                     adoption): executor.pairs looks at it again
       on_doubt(order)               an order became UNKNOWN: executor.reconcile resolves it
+      may_lead(pair)                why the limits allow no more of an opening's first leg now; "" while they do
       on_hint(venue, why)           something suggests that `venue` should be read again now
     """
 
@@ -96,6 +97,7 @@ class Registrar:
         self.on_pair: Callable[[PairBook, str], None]
         self.on_doubt: Callable[[OrderState], None]
         self.on_hint: Callable[[Venue, str], None]
+        self.may_lead: Callable[[PairBook], str] = lambda pair: ""
 
     # ---- what is believed -------------------------------------------------------------------------------------------
 

@@ -137,6 +137,8 @@ class SubLedgers(msgspec.Struct, kw_only=True):
         position.book.lots = record.lots
         position.foreign = False
         excess = self.overclaimed(key)
+        if record.foreign and excess * record.lots < 0:
+            excess = 0  # somebody's lots on top of ours take nothing from a leg on the other side
         if record.cleared:
             position.by_hand_lots = 0
         position.foreign = record.foreign and record.lots != 0

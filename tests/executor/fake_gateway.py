@@ -123,6 +123,7 @@ class FakeGateway:
         self.rehearsals = 0
         self.armed: list[tuple[str, ...]] = []  # symbols of each arming
         self.disarmed: list[tuple[str, ...]] = []
+        self.mark_px = Decimal(0)  # of every position, as stated
         self.switch_fails = False
         self.switch_refused_for_good = False
         self.quote_px: Decimal | None = None
@@ -240,7 +241,7 @@ class FakeGateway:
     async def positions(self) -> list[Position]:
         self._require_reachable()
         return [
-            Position(venue=self.venue, symbol=symbol, lots=lots, avg_entry_px=Decimal(1))
+            Position(venue=self.venue, symbol=symbol, lots=lots, avg_entry_px=Decimal(1), mark_px=self.mark_px)
             for symbol, lots in self.position_lots.items()
             if lots
         ]

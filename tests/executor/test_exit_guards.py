@@ -71,6 +71,18 @@ def twice(first: GuardedPair, second: GuardedPair | None = None, calendar_ns: in
     return fired[0] if fired else None
 
 
+def test_a_leg_that_is_quoted_before_it_is_traded_runs_out_of_time_all_the_same() -> None:
+    """Its book is never executable, often minutes old; its holding time needs no price."""
+    for quote_now in (Stale(60 * SECOND), Quote(10039.5, 1.0, 10040.5, 1.0, 0, 0, 1, QuoteFlag.INDICATIVE, 0)):
+        held = pair(short={"quote": quote_now, "quotes_first": True})
+        fired = twice(held, calendar_ns=601 * SECOND)
+        assert fired is not None
+        assert fired.kind is GuardKind.MAX_HOLD
+        assert twice(held, calendar_ns=599 * SECOND) is None
+        with_a_book = pair(short={"quote": quote_now})
+        assert twice(with_a_book, calendar_ns=601 * SECOND) is None
+
+
 WIDE = {"short": {"quote": quote(10145.0)}}  # basis 144 bps: 104 against the entry
 NARROWER = {"short": {"quote": quote(10138.0)}}  # basis 137 bps: 97 against the entry
 LOSS = {"long": {"mark_px": Decimal(7500)}}

@@ -706,3 +706,18 @@ async def test_an_opening_whose_first_leg_was_taken_is_not_bought_again(rig: Rig
     assert (pair.long.qty, pair.short.qty) == (Decimal("0.002"), Decimal("-0.002"))
     assert pair.status is PairStatus.OPEN
     rig.check()
+
+
+async def test_a_first_leg_stops_where_a_limit_has_come_to_be_exceeded(rig: Rig) -> None:
+    """The limits were kept when the pair was allowed; then somebody trades by hand on the same account."""
+    pair = await led(rig)
+    rig.gateways[LONG].match(resting(rig), 4)
+    await settle()
+    config = rig.engine.desks[LONG].settings
+    rig.engine.desks[LONG].settings = msgspec.structs.replace(config, max_notional_usd=999.0)
+    await rig.turn()
+    await rig.turn()
+    assert rig.gateways[LONG].resting == []
+    assert pair.status is PairStatus.OPEN
+    assert (pair.long.qty, pair.short.qty) == (Decimal("0.004"), Decimal("-0.004"))
+    rig.check()

@@ -11,6 +11,7 @@ import pytest
 from core.types import Side, TimeInForce
 from executor.orders import Draft
 from executor.page import snapshot
+from executor.venues.base import Traits
 from tests.executor.fake_gateway import Plan, Told
 from tests.executor.rig import LONG, SHORT, settle
 from tests.executor.test_reconcile import BTC, Bench
@@ -167,3 +168,29 @@ async def test_a_venue_that_holds_nothing_there_is_not_sent_an_order(bench: Benc
     bench.long.positions_said = {}
     await bench.turns(10, 300.0)
     assert len(bench.long.wire) == 1
+
+
+async def test_a_resting_order_of_ours_in_the_way_goes_first(bench: Bench) -> None:
+    draft = Draft(
+        instrument=bench.long.instruments()["BTC"], side=Side.SELL, lots=3, limit_ticks=1_000_010,
+        time_in_force=TimeInForce.GTC, reduce_only=False, purpose="manual", strategy="manual",
+    )  # fmt: skip
+    bench.rig.engine.send([draft])
+    await settle()
+    (resting,) = bench.long.resting
+    await stray(bench)
+    await bench.turns(12, 500.0)
+    assert bench.long.cancels[0] == resting
+    assert bench.rig.truth(BTC) == 0
+
+
+async def test_on_a_venue_that_quotes_first_it_goes_by_a_quote(bench: Bench) -> None:
+    bench.long.traits = Traits(quotes_first=True, reduce_only=False)
+    bench.long.quote_px = Decimal("100000.0")
+    await stray(bench)
+    bench.long.mark_px = Decimal("100000.0")
+    await bench.turns(12, 500.0)
+    assert bench.rig.truth(BTC) == 0
+    last = list(bench.rig.state.orders.values())[-1].prepared
+    assert last.quote_id
+    assert not last.reduce_only

@@ -172,3 +172,16 @@ async def test_what_was_taken_from_an_opening_pair_is_not_bought_again(tmp_path:
     assert (pair.long.qty, pair.short.qty) == (Decimal("0.006"), Decimal("-0.006"))
     assert [order.prepared.purpose for order in rig.orders(pair)] == ["open", "open", "unwind"]
     rig.check()
+
+
+async def test_somebodys_lots_on_top_of_ours_take_nothing_from_a_leg_on_the_other_side(rig: Rig) -> None:
+    """+4 and -8 of ours, so -4 at the venue; somebody sells 3 more: that is his, our long leg keeps what it has."""
+    await rig.open("0.004")
+    rig.read_accounts()
+    rig.commands.take(turned(rig, "0.008"), rig.operator)
+    await settle()
+    rig.gateways[LONG].foreign_fill("BTC", Side.SELL, 3, Decimal(100_000))
+    rig.engine.adopt(KEY, -7, foreign=True, why="larger than our records explain")
+    owners = rig.state.sub_ledgers(KEY)
+    assert owners == {"scalp": 4, "manual": -8, REST: -3}
+    assert rig.journal.replayed() == rig.state
