@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import AsyncIterator
 from decimal import Decimal
@@ -104,8 +105,9 @@ async def test_a_signature_is_taken_with_and_without_0x(world: World) -> None:
 
 async def test_a_client_id_is_good_once_even_while_the_first_is_on_its_way() -> None:
     async with World(order_delay_s=0.05) as world:
-        first = await world.order(client_order_id="once")
-        assert first.code == "SUCCESS"
+        body = await world.signed_body(client_order_id="once")
+        both = await asyncio.gather(*(world.call("POST", "order/createOrder", body) for _ in range(2)))
+        assert sorted(answer.code for answer in both) == ["DUPLICATE_CLIENT_ORDER_ID", "SUCCESS"]
         assert (await world.order(client_order_id="once")).code == "DUPLICATE_CLIENT_ORDER_ID"
         assert len(world.exchange.orders(ACCOUNT)) == 1
 
