@@ -12,7 +12,7 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
-from tests.bench import decode, load, orders, pacifica, shm, signing
+from tests.bench import decode, edgex, load, orders, pacifica, shm, signing
 from tests.bench.measure import Row
 
 PARTS = {
@@ -20,6 +20,7 @@ PARTS = {
     "signing": signing.rows,
     "decode": decode.rows,
     "pacifica": pacifica.rows,
+    "edgex": edgex.rows,
     "orders": orders.rows,
 }
 LOAD = "load"
