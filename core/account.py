@@ -44,6 +44,15 @@ class PositionView(msgspec.Struct, frozen=True, kw_only=True):
     flags: tuple[str, ...]  # FOREIGN, FROZEN, PARTIAL_HEDGE, DUST, UNLISTED (no contract of the catalogue: venue units)
 
 
+class SubLedgerView(msgspec.Struct, frozen=True, kw_only=True):
+    """What one owner holds of a position; the owners of an instrument sum to the executor's position there."""
+
+    venue: Venue
+    symbol: str
+    owner: str  # a strategy, "by hand", or "" for what none of them owns (foreign, dust of finished pairs)
+    qty: Decimal  # canonical, signed
+
+
 class PairView(msgspec.Struct, frozen=True, kw_only=True):
     pair_id: str
     strategy: str
@@ -67,6 +76,8 @@ class PairView(msgspec.Struct, frozen=True, kw_only=True):
     hedge_quality: float
     net_usd: Decimal | None  # once closed
     reason: str
+    dust_qty: Decimal = Decimal(0)  # canonical, signed: by what its legs differ and no venue takes an order for
+    leg_order: str = "both"  # how its orders leave now: "both", or which leg is led (core.messages.LegOrder)
 
 
 class OrderView(msgspec.Struct, frozen=True, kw_only=True):
@@ -102,6 +113,7 @@ class AccountSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     pairs_opened: int
     pairs_closed: int
     net_usd: Decimal  # realised + funding - fees over all pairs of this ledger
+    sub_ledgers: tuple[SubLedgerView, ...] = ()
 
 
 _encoder = msgspec.msgpack.Encoder(decimal_format="string")

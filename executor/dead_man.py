@@ -37,6 +37,7 @@ TURN_NS = NS_PER_S
 IDLE_NS = 5 * NS_PER_S
 ROOM_RATIO = 0.3
 """Of the countdown: a resting order is placed only while at least this much of it is left."""
+COVER_TRIES = 2
 RETRY_NS = NS_PER_S
 RETRY_MAX_NS = 30 * NS_PER_S
 
@@ -52,6 +53,7 @@ class _Switch(msgspec.Struct, kw_only=True):
     failures: int = 0
     told_lapsed: bool = False
     doubtful: bool = False  # a former process may have left it armed
+    disarming: bool = False  # asked to go off: from then on nothing is covered, whatever comes of it
 
 
 class Switches:
@@ -79,9 +81,15 @@ class Switches:
         switch = self._wanted(key)
         if switch is None or self._is_covered(key, switch):
             return True
-        switch.next_try_mono_ns = 0
-        task = self._arm(key)
-        return task is not None and await asyncio.shield(task)
+        for _ in range(COVER_TRIES):  # the first one may have waited for what was under way: to switch it off, perhaps
+            switch = self._switches[self._scope(key)]
+            switch.next_try_mono_ns = 0
+            task = self._arm(key)
+            if task is None or not await asyncio.shield(task):
+                return False
+            if self.is_covered(key):
+                return True
+        return False
 
     def is_covered(self, key: Key) -> bool:
         """Whether what rests on `key` has its switch, or needs none."""
@@ -132,7 +140,7 @@ class Switches:
             self._engine.log.error("dead_man_lapsed", venue=scope[0], symbol=scope[1], resting=len(keys))
         due_ns = switch.armed_mono_ns + int(dead_man.refresh_s * NS_PER_S)
         stands = dead_man.scope is DeadManScope.CONNECTION and self._is_live(scope, switch, now_ns)
-        if (not switch.until_mono_ns or now_ns >= due_ns) and not stands:
+        if (not switch.until_mono_ns or now_ns >= due_ns or switch.disarming) and not stands:
             self._try(scope, switch, now_ns, arming=True)
 
     def _try(self, scope: Scope, switch: _Switch, now_ns: int, *, arming: bool) -> None:
@@ -188,7 +196,7 @@ class Switches:
         switch.armed_mono_ns = asked_ns
         switch.until_mono_ns = asked_ns + int(dead_man.countdown_s * NS_PER_S)
         switch.failures = switch.next_try_mono_ns = 0
-        switch.told_lapsed = switch.doubtful = False
+        switch.told_lapsed = switch.doubtful = switch.disarming = False
         if is_new:
             engine.log.info(
                 "dead_man_armed",
@@ -202,6 +210,7 @@ class Switches:
 
     async def _disarm(self, scope: Scope) -> bool:
         engine, switch = self._engine, self._switches[scope]
+        switch.disarming = True
         try:
             await engine.desks[scope[0]].gateway.disarm_dead_man(self._instruments(scope))
         except VenueError as error:
@@ -242,6 +251,8 @@ class Switches:
         dead_man = self._engine.desks[key[0]].gateway.dead_man
         if dead_man is None:
             return True
+        if switch.disarming:
+            return False
         now = self._engine.clock.mono_ns()
         if dead_man.scope is DeadManScope.CONNECTION:
             return self._is_live(self._scope(key), switch, now)

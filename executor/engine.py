@@ -251,13 +251,15 @@ class Engine(Registrar):
         """`draft` as the acceptance of a live quote for exactly its size; at most one is accepted at a time."""
         instrument = draft.instrument
         key = (instrument.venue, instrument.symbol)
+        if any(order.key == key for order in self.state.open_orders()):
+            return None
         try:
             quote = await self.desks[key[0]].gateway.request_quote(instrument, draft.side, draft.lots)
         except VenueError as error:
             self.log.warning("quote_refused", venue=key[0], symbol=key[1], lots=draft.lots, detail=str(error))
             return None
         too_dear = draft.side.sign * (quote.px - instrument.ticks_to_px(draft.limit_ticks)) > 0
-        in_flight = any(order.key == key for order in self.state.open_orders())
+        in_flight = any(order.key == key for order in self.state.open_orders())  # meanwhile
         late = self.clock.mono_ns() >= quote.valid_until_mono_ns
         if too_dear or in_flight or late or (quote.side, quote.lots) != (draft.side, draft.lots):
             self.log.warning("quote_not_accepted", venue=key[0], symbol=key[1], px=str(quote.px), too_dear=too_dear)

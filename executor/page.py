@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 from decimal import Decimal
 
-from core.account import AccountSnapshot, OrderView, PairView, PositionView, VenueAccount
+from core.account import AccountSnapshot, OrderView, PairView, PositionView, SubLedgerView, VenueAccount
 from core.clock import NS_PER_S
 from core.numeric import from_float
 from core.settings import Environment
@@ -57,6 +57,7 @@ def snapshot(engine: Engine, finished: Finished | None = None) -> AccountSnapsho
         pairs_opened=state.pairs_opened,
         pairs_closed=state.pairs_closed,
         net_usd=state.net_usd,
+        sub_ledgers=_sub_ledgers(engine),
     )
 
 
@@ -229,6 +230,17 @@ def _flags(engine: Engine, key: Key, lots: int, venue_px: Decimal) -> tuple[str,
     return tuple(found)
 
 
+def _sub_ledgers(engine: Engine) -> tuple[SubLedgerView, ...]:
+    """Bounded by the positions and, on each, by the strategies with a live pair."""
+    state = engine.state
+    return tuple(
+        SubLedgerView(venue=key[0], symbol=key[1], owner=owner, qty=lots * state.lot_qty(key))
+        for key in sorted(state.positions)
+        if key in state.contracts
+        for owner, lots in sorted(state.sub_ledgers(key).items())
+    )
+
+
 def _kept(engine: Engine) -> list[PairBook]:
     """Every live pair, and the newest finished ones, oldest first."""
     pairs = engine.state.pairs.values()
@@ -279,6 +291,8 @@ def _pair(engine: Engine, pair: PairBook, marks: _Marks) -> PairView:
         hedge_quality=hedge_quality(pair.long.qty, pair.short.qty),
         net_usd=pair.net_usd if pair.is_final and not pair.unbooked else None,
         reason=pair.reason,
+        dust_qty=pair.tolerated_qty,
+        leg_order=pair.sending.order.value,
     )
 
 

@@ -365,7 +365,14 @@ class Pairs(PairSteps):
             complete = self._cure(pair, small, abs(off), reducing=False, overdue=overdue, quoting=quoting)
             if unwind is None or complete is None:
                 return None
-            cure = choose(complete, unwind, may_complete=may_complete, overdue=overdue, slippage_bps=bound_bps)
+            cure = choose(
+                complete,
+                unwind,
+                may_complete=may_complete,
+                overdue=overdue,
+                slippage_bps=bound_bps,
+                planned=pair.is_led and self._unhedged.is_young(pair),
+            )
             if cure is not Cure.WAIT or quoting:
                 return cure, complete, unwind
         return None

@@ -60,14 +60,20 @@ class CureLeg(msgspec.Struct, frozen=True, kw_only=True):
         return self.is_orderable and self.sendable and self.touch is not None
 
 
-def choose(complete: CureLeg, unwind: CureLeg, *, may_complete: bool, overdue: bool, slippage_bps: float) -> Cure:
+def choose(
+    complete: CureLeg, unwind: CureLeg, *, may_complete: bool, overdue: bool, slippage_bps: float, planned: bool = False
+) -> Cure:
     """`may_complete`: the pair is still being opened and nothing forbids more exposure. `overdue`: unhedged for longer than
-    the bound: no more completing, unless unwinding is impossible for its size."""
+    the bound: no more completing, unless unwinding is impossible for its size. `planned`: the missing leg is not late, it is
+    the second one of a pair that is led, and its cost was part of the decision: it is sent whenever it is within the bound,
+    and waited for while it cannot be."""
     if not unwind.is_orderable and not (may_complete and complete.is_orderable):
         return Cure.DUST
     can_complete = may_complete and not overdue and complete.is_open and complete.adverse_bps <= slippage_bps
-    if can_complete and (not unwind.is_open or complete.cost_bps <= unwind.cost_bps):
+    if can_complete and (planned or not unwind.is_open or complete.cost_bps <= unwind.cost_bps):
         return Cure.COMPLETE
+    if planned and may_complete and not overdue and complete.is_orderable and not complete.is_open:
+        return Cure.WAIT
     if unwind.is_open:
         return Cure.UNWIND
     if may_complete and overdue and not unwind.is_orderable and complete.is_open:

@@ -245,6 +245,7 @@ class State(SubLedgers, kw_only=True):
         if order is None:
             position.book.lots += signed
             self._attribute(fill, record.wire_ns)
+            self._settle_by_hand(key)
             self._settle_foreign(key)
             return
         believed = order.filled_lots

@@ -179,6 +179,13 @@ class SubLedgers(msgspec.Struct, kw_only=True):
             position = self.positions[key] = PositionState()
         return position
 
+    def _settle_by_hand(self, key: Key) -> None:
+        """Somebody outside has traded: what is by hand is at most what the legs leave of the position, on its own side."""
+        position = self._position(key)
+        left = position.book.lots - sum(leg.lots for leg in self._legs(key))
+        held = position.by_hand_lots
+        position.by_hand_lots = 0 if left * held <= 0 else min(abs(left), abs(held)) * (1 if held > 0 else -1)
+
     def _settle_foreign(self, key: Key) -> None:
         """An empty position holds nothing foreign, and nothing by hand unless a leg on the other side makes up for it."""
         position = self._position(key)

@@ -43,6 +43,10 @@ class Unhedged:
     def is_overdue(self, pair: PairBook) -> bool:
         return self.age_ns(pair) > self.bound_s(pair) * NS_PER_S
 
+    def is_young(self, pair: PairBook) -> bool:
+        """Whether the legs have differed for less than it takes to warn."""
+        return self.age_ns(pair) <= self._execution.unhedged_warn_s * NS_PER_S
+
     def watch(self, pair: PairBook) -> None:
         """Warn and page, each once an episode."""
         age_ns, log = self.age_ns(pair), self._engine.log

@@ -126,6 +126,7 @@ class FakeGateway:
         self.mark_px = Decimal(0)  # of every position, as stated
         self.switch_fails = False
         self.switch_refused_for_good = False
+        self.slow_disarm: asyncio.Event | None = None
         self.quote_px: Decimal | None = None
         self.quote_life_ns = 5_000_000_000
         self.quotes_asked: list[tuple[Side, int]] = []
@@ -212,6 +213,8 @@ class FakeGateway:
 
     async def disarm_dead_man(self, instruments: Sequence[Instrument]) -> None:
         self._require_reachable()
+        if self.slow_disarm is not None:
+            await self.slow_disarm.wait()
         self.disarmed.append(tuple(sorted(instrument.symbol for instrument in instruments)))
 
     async def request_quote(self, instrument: Instrument, side: Side, lots: int) -> LiveQuote:

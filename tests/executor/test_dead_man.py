@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from decimal import Decimal
 from pathlib import Path
 
@@ -202,3 +203,24 @@ async def test_a_venue_that_refuses_its_switch_for_good_has_none(rig: Rig) -> No
     assert gateway.dead_man is None
     (order,) = rig.state.orders.values()
     assert order.status is OrderStatus.ACCEPTED
+
+
+async def test_a_switch_that_is_being_switched_off_covers_nothing(rig: Rig) -> None:
+    """The venue hears to switch off, then the order: without a new arming in between it would rest uncovered."""
+    rig.commands.take(by_hand(rig), rig.operator)
+    await settle()
+    gateway = rig.gateways[LONG]
+    gateway.end_resting(gateway.resting[0])
+    gateway.slow_disarm = asyncio.Event()
+    await seconds(rig, 3 + IDLE_NS // 10**9)
+    assert gateway.disarmed == []
+    rig.commands.take(by_hand(rig), rig.operator)
+    await settle()
+    assert gateway.resting == [], "waits for what is under way"
+    gateway.slow_disarm.set()
+    await settle()
+    assert len(gateway.disarmed) == 1
+    assert len(gateway.armed) >= 2
+    assert len(gateway.resting) == 1
+    await seconds(rig, 2)
+    assert rig.engine.desks[LONG].switches_armed == 1

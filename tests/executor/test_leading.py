@@ -141,6 +141,43 @@ async def test_a_hedge_that_costs_more_than_the_way_back_unwinds_the_first_leg(r
     rig.check()
 
 
+@pytest.mark.parametrize("sending", [THIN, MAKER])
+async def test_the_planned_hedge_is_sent_though_the_way_back_would_cost_less(rig: Rig, sending: Sending) -> None:
+    """The first venue takes no fee: going back is nearly free, but the second leg's cost was part of the decision."""
+    for desk in rig.engine.desks.values():
+        fee_bps = 0.0 if desk.venue == sending.first else 4.5
+        desk.settings = msgspec.structs.replace(desk.settings, taker_fee_bps=fee_bps)
+    pair = await rig.open("0.01", sending=sending)
+    if sending is MAKER:
+        rig.gateways[LONG].match(resting(rig), 10)
+        await settle()
+    assert pair.status is PairStatus.OPEN
+    assert purposes(rig, pair) == ["open", "hedge"]
+    rig.check()
+
+
+async def test_a_hedge_that_cannot_be_sent_for_a_moment_is_waited_for(rig: Rig) -> None:
+    pair = await led(rig)
+    rig.gateways[SHORT].entry_ready = False
+    rig.gateways[LONG].match(resting(rig), 4)
+    for _ in range(4):
+        await rig.turn(300.0)
+    assert rig.truth((LONG, "BTC")) == 4, "not given back yet"
+    rig.gateways[SHORT].entry_ready = True
+    await rig.turn(300.0)
+    assert pair.imbalance_qty == 0
+    assert pair.long.lots == 4
+
+
+async def test_a_hedge_that_cannot_be_sent_for_long_is_given_up(rig: Rig) -> None:
+    await led(rig)
+    rig.gateways[SHORT].entry_ready = False
+    rig.gateways[LONG].match(resting(rig), 4)
+    for _ in range(12):
+        await rig.turn(300.0)
+    assert rig.truth((LONG, "BTC")) == 0
+
+
 async def test_a_close_can_lead_with_its_thin_leg_too(rig: Rig) -> None:
     pair = await rig.open("0.01")
     rig.trace.clear()

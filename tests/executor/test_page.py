@@ -204,3 +204,40 @@ def test_venue_status_tells_ok_blind_and_down(rig: Rig) -> None:
     page = snapshot(rig.engine)
     assert page.venues[0].taker_fee is None
     assert msgspec.structs.asdict(page.venues[0])["clock_offset_ns"] == 0
+
+
+async def test_every_owners_share_of_a_position_is_shown_and_they_sum_to_it(tmp_path: Path) -> None:
+    rig = Rig(tmp_path, risk={"symbol_exclusive": False, "attempt_cooldown_s": 0.0})
+    await rig.open("0.01")
+    rig.read_accounts()
+    turned = rig.open_command(
+        "0.006", name="manual", long=rig.leg(SHORT, Side.BUY), short=rig.leg(LONG, Side.SELL), edge_bps=0.0
+    )
+    rig.commands.take(turned, rig.operator)
+    await settle()
+    page = snapshot(rig.engine)
+    shares = {(each.venue, each.owner): each.qty for each in page.sub_ledgers}
+    assert shares == {
+        (LONG, "scalp"): D("0.010"),
+        (LONG, "manual"): D("-0.006"),
+        (SHORT, "scalp"): D("-0.010"),
+        (SHORT, "manual"): D("0.006"),
+    }
+    for venue in (LONG, SHORT):
+        assert sum(qty for (at, _), qty in shares.items() if at == venue) == position(page, venue).qty
+    assert decode_snapshot(encode_snapshot(page)) == page
+
+
+async def test_dust_of_a_pair_is_shown_as_dust(rig: Rig) -> None:
+    for gateway in rig.gateways.values():
+        contract = gateway.instruments()["BTC"]
+        gateway.instruments()["BTC"] = msgspec.structs.replace(contract, min_notional_usd=D(250))
+    pair = await rig.open("0.01")
+    rig.gateways[LONG].plans.append(Plan(fill_lots=8))  # 0.002 BTC = 200 USD stay: less than 250
+    await rig.close(pair)
+    await rig.until_final(pair)
+    page = snapshot(rig.engine)
+    assert only_pair(page).dust_qty == D("0.002")
+    assert "DUST" in position(page, LONG).flags
+    assert [(each.owner, each.qty) for each in page.sub_ledgers] == [("", D("0.002"))]
+    assert page.unhedged_usd == 0

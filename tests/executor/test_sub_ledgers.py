@@ -185,3 +185,19 @@ async def test_somebodys_lots_on_top_of_ours_take_nothing_from_a_leg_on_the_othe
     owners = rig.state.sub_ledgers(KEY)
     assert owners == {"scalp": 4, "manual": -8, REST: -3}
     assert rig.journal.replayed() == rig.state
+
+
+async def test_a_foreign_fill_takes_what_is_by_hand_before_it_takes_a_leg(rig: Rig) -> None:
+    pair = await rig.open("0.01")
+    rig.engine.send([by_hand(rig, Side.BUY, 5)])
+    await settle()
+    rig.gateways[LONG].foreign_fill("BTC", Side.SELL, 3, Decimal(100_000))
+    await settle()
+    assert rig.state.sub_ledgers(KEY) == {"scalp": 10, BY_HAND: 2}
+    rig.gateways[LONG].foreign_fill("BTC", Side.SELL, 6, Decimal(100_000))
+    await settle()
+    for _ in range(3):
+        await rig.turn(300.0)
+    assert rig.state.sub_ledgers(KEY) == {"scalp": 6}
+    assert pair.imbalance_qty == 0
+    rig.check()
