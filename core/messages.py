@@ -178,6 +178,8 @@ class DenyReason(enum.Enum):
     INSTRUMENT_FROZEN = "instrument_frozen"
     INSTRUMENT_UNKNOWN = "instrument_unknown"
     MULTIPLIER_UNPROVEN = "multiplier_unproven"
+    PARITY_UNKNOWN = "parity_unknown"  # what a leg's quote currency is worth is not known
+    DEPEG = "depeg"  # a leg's quote currency is too far from a dollar
     FOREIGN_POSITION = "foreign_position"
     VENUE_BLIND = "venue_blind"
     CLOCK_SKEW = "clock_skew"  # ours and the venue's differ by more than is safe to sign with

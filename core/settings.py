@@ -154,7 +154,10 @@ class RiskConfig(Section, frozen=True, kw_only=True):
     min_edge_bps: Annotated[float, Meta(ge=-100.0, le=100.0)] = (
         0.0  # left after all costs; below 0: study, sandbox only
     )
-    parity: dict[str, Positive] = {}  # assumed USD value of each quote currency until a venue tells it
+    parity: dict[str, Positive] = {}  # assumed USD value of each quote currency where no spot venue is enabled to tell it
+    parity_max_age_s: Positive = 30.0  # a worth that was told longer ago is unknown: no new pairs across currencies
+    depeg_warn_pct: Positive = 0.3  # from one dollar
+    depeg_stop_pct: Positive = 1.0  # no new pairs across that currency
 
 
 class ScalpConfig(Section, frozen=True, kw_only=True):

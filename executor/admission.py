@@ -27,6 +27,7 @@ from executor.engine import Engine
 from executor.leading import rests
 from executor.leg_order import LegView, depth_at_touch, in_order
 from executor.opening import Ticket
+from executor.parity import CurrencyWatch
 from executor.pnl import ZERO
 from executor.state import Key, PairBook
 from risk.context import Allowed, CloseContext, Denied, LegContext, OpenContext, OrderContext
@@ -48,6 +49,7 @@ class Admission:
         engine.may_lead = self.led_beyond
         self._risk = engine.config.risk
         self._execution = engine.config.execution
+        self.currencies = CurrencyWatch(engine)
 
     def open(self, command: OpenPair) -> Ticket | Denied:
         """Both books re-read, every limit applied, the size capped."""
@@ -272,6 +274,7 @@ class Admission:
             margin_used_ratio=desk.balance.margin_used_ratio if desk.balance is not None else 0.0,
             may_send=desk.gateway.may_send(False),
             entry_ready=desk.gateway.entry_ready and desk.reconciled and desk.stream_up,
+            parity=self.currencies.of(instrument.quote_ccy),
             quotes_first=desk.gateway.traits.quotes_first,
             rests=sending.order is LegOrder.MAKER_FIRST and sending.first == venue,
             wallet=desk.gateway.traits.wallet,

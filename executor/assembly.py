@@ -37,6 +37,7 @@ from executor.metrics import Metrics
 from executor.nonces import NonceSource
 from executor.owners import Owners
 from executor.pairs import Pairs
+from executor.parity import CurrencyWatch
 from executor.reconcile import Reconciler
 from executor.records import EpochStarted, NonceBlock
 from executor.rehearsal import Rehearsal
@@ -61,6 +62,7 @@ class Parts(NamedTuple):
     commands: Commands
     guards: GuardRunner
     rehearsal: Rehearsal
+    currencies: CurrencyWatch
 
 
 async def unlock(
@@ -151,6 +153,7 @@ def assemble(
         commands=Commands(engine, pairs, admission, flatten),
         guards=GuardRunner(engine, pairs, owners.heard, meter),
         rehearsal=Rehearsal(engine, admission),
+        currencies=admission.currencies,
     )
 
 

@@ -8,16 +8,18 @@ at each limit that somebody acts on.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from decimal import Decimal
 
 from bookshm.counters import Counter, CountersWriter, Gauge
 from core.clock import NS_PER_S
 from core.messages import AnyCommand, DenyReason
+from core.roster import SPEC
 from core.types import OrderStatus, Venue
 from executor.engine import Engine
 from executor.exit_guards import GuardKind
 from executor.outcome import RejectCode
+from risk.parity import DOLLAR, Parity
 
 ROUND_TRIP_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 HOP_S = (1e-6, 2.5e-6, 5e-6, 1e-5, 2.5e-5, 5e-5, 1e-4, 2e-4, 3e-4, 6e-4, 1e-3, 2.5e-3, 5e-3, 1e-2)
@@ -89,6 +91,8 @@ class Metrics:
         self._switches = self._gauges(each, "executor_dead_man_armed")
         self._switch_failures = {v: page.counter("executor_dead_man_failures_total", {"venue": v}) for v in each}
         self._failures_counted = dict.fromkeys(each, 0)
+        currencies = sorted({SPEC[v].quote_ccy for v in each} - {DOLLAR})
+        self._parities = {currency: page.gauge("executor_parity_usd", {"currency": currency}) for currency in currencies}
         self._journal_ok = page.gauge("executor_journal_ok", {})
 
     # ---- what the engine tells --------------------------------------------------------------------------------------
@@ -178,6 +182,12 @@ class Metrics:
             self._funding[venue].set(float(sum(paid)))
         self._journal_ok.set(float(engine.journal.trouble is None))
         self._page.heartbeat()
+
+    def parities(self, of: Callable[[str], Parity | None]) -> None:
+        """What each quote currency is worth; NaN = unknown."""
+        for currency, gauge in self._parities.items():
+            parity = of(currency)
+            gauge.set(float("nan") if parity is None else parity.usd)
 
     # ---- making series ----------------------------------------------------------------------------------------------
 

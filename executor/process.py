@@ -240,6 +240,8 @@ class Executor:
             if desk.started:
                 desk.gateway.nonces.renew()
         self._obey_latch()
+        self._parts.currencies.turn()
+        self._parts.meter.parities(self._parts.currencies.of)
         self._parts.meter.sample(
             self._engine, {venue: self._parts.reconciler.foreign_orders(venue) for venue in self._venues}
         )

@@ -12,6 +12,7 @@ import msgspec
 
 from core.messages import DenyReason
 from core.types import Instrument, Liquidity, ReadResult, Side, TradingState
+from risk.parity import Parity
 
 Numbers = dict[str, float]
 
@@ -56,6 +57,7 @@ class LegContext(msgspec.Struct, frozen=True, kw_only=True):
     margin_used_ratio: float
     may_send: bool  # the throttle admits one more order
     entry_ready: bool
+    parity: Parity | None = None  # of the instrument's quote currency; None = unknown
     quotes_first: bool = False  # no book: a live quote within the limit decides when it comes
     rests: bool = False  # it is placed post-only: its limit need not reach the other side
     wallet: bool = False  # spot: bought with free quote, without leverage

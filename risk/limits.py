@@ -28,6 +28,7 @@ from core.sizing import common_size, minimum_pair_qty, perp_capacity_usd, spot_c
 from core.types import Quote, QuoteFlag, Side, Stale, TradingState
 from risk.closable import check_exit
 from risk.context import Allowed, CloseContext, Denied, LegContext, OpenContext, OrderContext, Verdict
+from risk.currencies import check_currencies
 from risk.margin import MarginAction, account_action, leg_action
 
 _EXECUTABLE = int(QuoteFlag.EXECUTABLE)
@@ -46,6 +47,7 @@ def check_open(ctx: OpenContext, risk: RiskConfig, execution: ExecutionConfig) -
         or _ownership(ctx, risk)
         or _leg_fit(ctx.long, risk, execution)
         or _leg_fit(ctx.short, risk, execution)
+        or check_currencies(ctx, risk)
         or _books(ctx, risk)
         or _sized_to_close(ctx, risk, execution)
     )

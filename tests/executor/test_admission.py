@@ -26,6 +26,7 @@ from core.messages import (
 from core.settings import Mode
 from core.types import Balance, Down, Quote, QuoteFlag, Side, Stale, TimeInForce, TradingState
 from executor.desk import Desk
+from executor.parity import CurrencyWatch
 from executor.venues.base import DeadMan, DeadManScope
 from tests.executor.fake_gateway import Answer, Plan
 from tests.executor.rig import LONG, SHORT, Client, Rig, quote, settle
@@ -270,6 +271,20 @@ def no_switch(rig: Rig) -> AnyCommand:
     return by_hand_order(rig, Side.BUY, "99900.0", TimeInForce.GTC)
 
 
+def _quoted_in(currency: str, usd: float | None) -> Spoil:
+    def spoil(rig: Rig) -> AnyCommand:
+        listed = rig.gateways[SHORT].instruments()
+        listed["BTC"] = msgspec.structs.replace(listed["BTC"], quote_ccy=currency)
+        assumed = {} if usd is None else {currency: usd}
+        rig.engine.config = msgspec.structs.replace(
+            rig.engine.config, risk=msgspec.structs.replace(rig.engine.config.risk, parity=assumed)
+        )
+        rig.admission.currencies = CurrencyWatch(rig.engine)
+        return opens(rig)
+
+    return spoil
+
+
 CASES: list[tuple[DenyReason, Spoil]] = [
     (DenyReason.NOT_READY, not_ready),
     (DenyReason.EXPIRED, expired),
@@ -293,6 +308,8 @@ CASES: list[tuple[DenyReason, Spoil]] = [
     (DenyReason.INSTRUMENT_UNKNOWN, unlisted),
     (DenyReason.INSTRUMENT_UNKNOWN, same_venue_twice),
     (DenyReason.MULTIPLIER_UNPROVEN, multiplier),
+    (DenyReason.PARITY_UNKNOWN, _quoted_in("USDT", None)),
+    (DenyReason.DEPEG, _quoted_in("USDT", 0.98)),
     (DenyReason.FOREIGN_POSITION, foreign),
     (DenyReason.VENUE_BLIND, blind),
     (DenyReason.VENUE_BLIND, _desk_field("reconciled", False)),
