@@ -43,8 +43,7 @@ def collect(modules: Iterable[ModuleType]) -> tuple[VenueSpec, ...]:
 
 def _modules() -> list[ModuleType]:
     found = (each.name for each in pkgutil.iter_modules(specs.__path__) if not each.name.startswith("_"))
-    modules = [importlib.import_module(f"core.specs.{name}") for name in found]
-    return [module for module in modules if hasattr(module, "SPEC")]
+    return [importlib.import_module(f"core.specs.{name}") for name in found]
 
 
 VENUES: tuple[VenueSpec, ...] = collect(_modules())

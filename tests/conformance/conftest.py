@@ -10,13 +10,11 @@ import pytest
 import pytest_asyncio
 
 from core.roster import VENUES
-from tests.conformance.bench import Bench
+from tests.conformance.bench import ORDER_DELAY_MS, TIMEOUT_MS, Bench
 from tests.conformance.dialect import Dialect, dialect_of
 from tests.executor.sandbox_process import Station, sandbox
 
 NAMES = [str(spec.name) for spec in VENUES]
-ORDER_DELAY_MS = 5.0
-TIMEOUT_MS = 800.0
 BUDGET_LEFT = 0.5  # of the gateway's request budget, for one test
 
 

@@ -208,14 +208,6 @@ async def test_a_venue_that_is_away_is_down_and_comes_back(stand: Stand) -> None
     await stand.back()
 
 
-async def test_refused_reads_leave_the_stream_alone(stand: Stand) -> None:
-    streams(stand)
-    fault = stand.fault("http_error", traffic=["market", "reads"], value=503)
-    await stand.until(lambda: stand.hits(fault) >= 1)
-    assert stand.usable()
-    stand.box.control("clear", {})
-
-
 # ---- the decoder alone ------------------------------------------------------------------------------------------------------
 
 
@@ -311,3 +303,13 @@ async def test_a_symbols_channels_can_be_renewed_alone(recorded: Recorded) -> No
         frames = recorded.decoder.resubscribe(symbol)
         assert frames
         assert all(isinstance(frame, bytes) for frame in frames)
+
+
+@pytest.mark.parametrize(
+    "status", [503, 429]
+)  # last: after a 429 that names no time the feed reads nothing for a minute
+async def test_refused_reads_leave_the_stream_alone(stand: Stand, status: int) -> None:
+    streams(stand)
+    fault = stand.fault("http_error", traffic=["market", "reads"], value=status)
+    await stand.until(lambda: stand.hits(fault) >= 1)
+    assert stand.usable()

@@ -86,9 +86,14 @@ class SandboxProcess:
 
 @contextmanager
 def sandbox(
-    directory: Path, tier: str = "premium", venues: tuple[str, ...] = THREE, order_delay_ms: float = ORDER_DELAY_MS
+    directory: Path,
+    tier: str = "premium",
+    venues: tuple[str, ...] = THREE,
+    order_delay_ms: float = ORDER_DELAY_MS,
+    time_scale: float = 1.0,
 ) -> Iterator[SandboxProcess]:
-    """Start in `directory` (config/ and var/ below it), wait until it is ready, end it afterwards. `tier` is Lighter's."""
+    """Start in `directory` (config/ and var/ below it), wait until it is ready, end it afterwards. `tier` is Lighter's;
+    `time_scale` that of the calendar."""
     text = whole_text(venues=venues)
     head, mark, tail = text.partition("[sandbox]")
     tail = re.sub(r"(?m)^(control_port|port)\s*=.*$", r"\1 = 0", tail)
@@ -96,7 +101,8 @@ def sandbox(
     tail = re.sub(r'(\[sandbox\.venues\.lighter\]\n[^\[]*?tier\s*=\s*)"\w+"', rf'\1"{tier}"', tail)
     config_file = directory / "config" / "sandbox.toml"
     config_file.parent.mkdir(parents=True)
-    config_file.write_text(head.replace('name = "sandbox"', f'name = "t{os.getpid()}"') + mark + tail)
+    run = f'name = "t{os.getpid()}"\ntime_scale = {time_scale}'
+    config_file.write_text(head.replace('name = "sandbox"', run) + mark + tail)
     output = (directory / "sandbox.log").open("wb")
     process = subprocess.Popen(
         [sys.executable, "-m", "ops.sandbox.main", "--config", str(config_file)], cwd=ROOT, stdout=output, stderr=output
