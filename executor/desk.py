@@ -21,6 +21,7 @@ from core.settings import VenueConfig
 from core.types import Balance, Instrument, Position, Venue
 from executor.pnl import ZERO
 from executor.venues.base import OrderGateway
+from executor.wallets import Wallet
 
 NEVER_NS = 1 << 62
 STREAM_OWES_NS = 10 * NS_PER_S  # between a reading that finds a fill and the end of patience with the stream
@@ -45,6 +46,7 @@ class Desk:
         self.stream_up = False
         self.stream_silent = False
         self.down_reason = "not started"
+        self.wallet = Wallet() if gateway.traits.wallet else None
         self.balance: Balance | None = None
         self.balance_mono_ns = 0  # when the request of the last good read was sent; 0 = never
         self.positions: dict[str, Position] = {}  # by canonical symbol, as the venue last said

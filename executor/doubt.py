@@ -78,14 +78,16 @@ def judge(order: OrderState, evidence: Evidence, now_wire_ns: int, bound_wire_ns
 
 
 def claimant(orders: Iterable[OrderState], fill: Fill, *, partial_fills: bool) -> OrderState | None:
-    """Whose a fill is at a venue on whose wire our ids do not travel, when its own order id is of no order that we know: the one
-    order there that was on its way, on that side, large enough (and, where nothing fills in parts, of exactly that size),
-    and not known by another id. None when no order or more than one could be it: then it is foreign, which alarms."""
+    """Whose a fill is at a venue on whose wire our ids do not travel, when its own order id is of no order that we know.
+
+    The one order there that is on its way, or whose fills are still missing under that very id; on that side, large enough (and,
+    where nothing fills in parts, of exactly that size), and not known by another id. None when no order or more than one could
+    be it: then it is foreign, which alarms."""
     fitting = [
         order
         for order in orders
         if order.key == (fill.venue, fill.symbol)
-        and not order.status.is_final
+        and (not order.status.is_final or (order.missing_lots and order.venue_order_id))
         and order.prepared.side is fill.side
         and fill.lots <= order.prepared.lots - order.fill_lots
         and (partial_fills or fill.lots == order.prepared.lots)

@@ -35,11 +35,11 @@ from core.roster import SPEC
 from core.sizing import FEE_BUFFER
 from core.types import Down, Instrument, Liquidity, OrderStatus, Quote, QuoteFlag, ReadResult, TimeInForce, Venue
 from executor.desk import Desk
+from executor.fills import Fills
 from executor.orders import Draft, verdict_of
 from executor.outcome import Accepted, Outcome, Rejected, Unsent
 from executor.peers import Books, Meter, Writer
 from executor.records import OrderPrepared
-from executor.registrar import Registrar
 from executor.reports import order_submitted
 from executor.state import Key, OrderState, State
 from executor.venues.base import (
@@ -63,7 +63,7 @@ ANSWER_GRACE_S = 1.0
 _IN_FLIGHT = (OrderStatus.PREPARED, OrderStatus.SUBMITTED)
 
 
-class Engine(Registrar):
+class Engine(Fills):
     """See the module text."""
 
     def __init__(

@@ -73,6 +73,8 @@ async def flatten(
         for worker in workers:
             engine.flattening -= worker.keys
     await _pairs_final(engine, {key for worker in workers if worker.answered for key in worker.keys}, sleep)
+    if any(worker.residual() for worker in workers):  # pairs may have ended something of it meanwhile
+        await asyncio.gather(*(worker.look_again() for worker in workers))
     left = tuple(position for worker in workers for position in worker.residual())
     unreachable = tuple(worker.venue for worker in workers if not worker.answered)
     report = FlattenReport(command_id=None, flat=not left and not unreachable, residual=left, unreachable=unreachable)
@@ -161,6 +163,11 @@ class _VenueFlatten:
         if hurry or any(due <= 0 for due in due_ns):
             return POLL_S
         return min([IDLE_S, *(max(POLL_S, due / NS_PER_S) for due in due_ns)])
+
+    async def look_again(self) -> None:
+        """Read the positions once more; what was read before stands if the venue does not answer now."""
+        if self.answered:
+            await self._read(listing=False)
 
     def residual(self) -> list[ResidualPosition]:
         """What is left, exactly; from our own books where the venue does not answer."""
@@ -281,7 +288,8 @@ class _VenueFlatten:
 
     def _our_lots(self, position: Position) -> int:
         """Signed lots of the position that flatten may close. What an order without a known end may have added is ours; of a
-        wallet never more than our ledger holds."""
+        wallet never more than our ledger holds, and less what orders on their way may be selling: nothing there keeps a sale
+        from taking the owner's coins."""
         if self._include_foreign and not self._is_wallet:
             return position.lots
         state, key = self._engine.state, (self.venue, position.symbol)
@@ -290,10 +298,11 @@ class _VenueFlatten:
         if known is not None and known.foreign:
             legs = [pair.leg(self.venue) for pair in state.live_pairs() if pair.symbol == position.symbol]
             ours = sum(leg.lots for leg in legs if leg is not None)
+        counted = Side.SELL if self._is_wallet else Side.BUY if position.lots > 0 else Side.SELL
         ours += sum(
             order.leaves_lots * order.prepared.side.sign
             for order in state.open_orders()
-            if order.key == key and order.prepared.side.sign * position.lots > 0
+            if order.key == key and order.prepared.side is counted
         )
         if ours * position.lots <= 0:
             return 0
@@ -381,4 +390,6 @@ class _VenueFlatten:
         else:
             why = "open" if self._our_lots(position) else "foreign"
         instrument = self._engine.instrument((self.venue, position.symbol))
+        if self._is_wallet:
+            position = msgspec.structs.replace(position, lots=self._our_lots(position))
         return residual.stated(position, instrument, closing.reference if closing else None, why)

@@ -49,7 +49,6 @@ from executor.resolver import Resolved, Resolver
 from executor.resting import RestingOrders
 from executor.state import Key
 from executor.venues.base import VenueOrder
-from executor.wallets import Wallet
 
 FULL_EVERY = 6
 OVERLAP_NS = 60 * NS_PER_S
@@ -90,7 +89,6 @@ class _Watch:
         self.naked = NakedPositions(engine, venue)
         self.foreign = ForeignPositions(engine, venue)
         self.blind = BlindLegs(engine, venue)
-        self.wallet = Wallet() if engine.desks[venue].gateway.traits.wallet else None
         self.wake = asyncio.Event()
         self.full_due = True
         self.readings = 0
@@ -287,7 +285,7 @@ class Reconciler:
 
     def _compare(self, venue: Venue, positions: list[Position], before: _Before) -> None:
         """Judge every instrument that the venue or we hold."""
-        watch, state = self._watches[venue], self._engine.state
+        watch, state, wallet = self._watches[venue], self._engine.state, self._engine.desks[venue].wallet
         stated = {(venue, position.symbol): position.lots for position in positions}
         held = {key for key, position in state.positions.items() if key[0] == venue and position.book.lots}
         doubtful = {order.key for order in watch.resolver.in_doubt()}
@@ -297,8 +295,8 @@ class Reconciler:
         for key in sorted(set(stated) | held | doubtful | frozen):
             venue_lots, ours = stated.get(key, 0), state.lots(key)
             after = watch.resolver.judged_after_wire_ns(key)
-            if watch.wallet is not None:
-                venue_lots = watch.wallet.lots(key, venue_lots, ours, in_doubt=after is not None)
+            if wallet is not None:
+                venue_lots = wallet.lots(key, venue_lots, ours, in_doubt=after is not None)
             quiet = (
                 before.lots.get(key, 0) == ours
                 and not self._in_flight(key)
@@ -317,8 +315,8 @@ class Reconciler:
             else:
                 self._release(key, venue_lots)
                 agreed.add(key)
-                if watch.wallet is not None:
-                    watch.wallet.note_agreed(key, stated.get(key, 0), ours)
+                if wallet is not None:
+                    wallet.note_agreed(key, stated.get(key, 0), ours)
         watch.naked.judge(positions, before.mono_ns, agreed)
         watch.foreign.judge(agreed)
 

@@ -12,8 +12,6 @@ from collections import deque
 from collections.abc import Callable, Collection, Mapping
 from decimal import Decimal
 
-import msgspec
-
 from core.clock import Clock
 from core.config import Loaded
 from core.errors import invariant
@@ -21,34 +19,30 @@ from core.ids import CommandId, pair_id, parse_client_order_id, tag16
 from core.latch import HaltLatch
 from core.log import Log
 from core.messages import AnyReport, encode
-from core.types import Fill, Instrument, OrderStatus, TradingState, Venue
-from executor import doubt
+from core.types import Fill, Instrument, OrderStatus, Side, TimeInForce, TradingState, Venue
 from executor.desk import Desk
 from executor.orders import Verdict, may_move
 from executor.peers import Books, Listener, Meter, Writer
 from executor.records import (
     AnyRecord,
     CommandAnswered,
-    FillRecorded,
     Frozen,
-    FundingRecorded,
     InstrumentSeen,
     OrderMoved,
+    OrderPrepared,
     PositionAdopted,
     TradingStateSet,
     Unfrozen,
 )
-from executor.reports import order_filled, order_now
+from executor.reports import order_now
 from executor.state import Key, OrderState, PairBook, State
-from executor.sub_ledgers import REST
-from executor.venues.base import FundingPayment
 
 UNKNOWN_OUTCOME = "unknown_outcome"
 """The reason of a freeze that thaws by itself once no order of the instrument is UNKNOWN any more."""
 
 FOREIGN_POSITION = "foreign_position"
-STRANGERS_KEPT = 1000
 RECENT_FILLS = 512
+ADOPTED = "adopted"
 
 
 class Registrar:
@@ -91,6 +85,7 @@ class Registrar:
         self._pair_count = 0
         self.recent_fills: deque[Fill] = deque(maxlen=RECENT_FILLS)  # booked, newest last
         self.filled_mono_ns: dict[Key, int] = {}  # when we last learnt of a fill
+        self._found_lost = 0
         self._strangers: dict[str, None] = {}  # trade ids in wallets that are not ours, oldest first
         self._account_tags = {venue: tag16(desk.gateway.account_id) for venue, desk in desks.items()}
         self._moved: asyncio.Future[None] | None = None  # completed at the next order move, for `settled`
@@ -153,103 +148,35 @@ class Registrar:
             self.freeze(key, FOREIGN_POSITION)
         self._touch_pairs(key, f"adopted: {why}")
 
-    def on_fill(self, fill: Fill) -> bool:
-        """Record a fill seen on the stream or read by REST; False when it was known. Foreign ones raise the alarm."""
-        if self.state.has_trade(fill.venue, fill.trade_id):
-            self.meter.duplicate_fill(fill.venue)
-            return False
-        key, traits = (fill.venue, fill.symbol), self.desks[fill.venue].gateway.traits
-        if not traits.client_ids and fill.client_order_id is None:
-            claimant = doubt.claimant(self.state.open_orders(), fill, partial_fills=traits.partial_fills)
-            if claimant is not None:
-                fill = msgspec.structs.replace(fill, client_order_id=claimant.client_order_id)
-        if traits.wallet and (fill.client_order_id or "") not in self.state.orders:
-            self._owner_traded(fill)
-            return False
-        self.know(key)
-        order = self.state.orders.get(fill.client_order_id) if fill.client_order_id else None
-        believed = order.filled_lots if order else 0
-        late = order is not None and order.status.is_final
-        self.record(FillRecorded(wire_ns=self.clock.wire_ns(), fill=fill))
-        self.recent_fills.append(fill)
-        self.filled_mono_ns[key] = self.clock.mono_ns()
-        self.meter.fill(fill.venue, order is None)
-        if order is None:
-            self._foreign_fill(fill, key)
-            return True
-        if late and order.filled_lots > believed:
-            self.meter.late_fill(fill.venue)
-            self.log.warning(
-                "late_fill", venue=fill.venue, symbol=fill.symbol, client_id=order.client_order_id, lots=fill.lots
+    def adopt_order(
+        self, venue: Venue, symbol: str, name: str, side: Side, lots: int, reduce_only: bool = False
+    ) -> None:
+        """An order of ours that the venue shows and the journal lacks: from here on it has a record. It belongs to no pair."""
+        self.record(
+            OrderPrepared(
+                wire_ns=self.clock.wire_ns(),
+                client_order_id=name,
+                command_id=None,
+                pair_id=None,
+                strategy="",
+                venue=venue,
+                symbol=symbol,
+                side=side,
+                lots=lots,
+                limit_ticks=0,
+                time_in_force=TimeInForce.GTC,
+                reduce_only=reduce_only,
+                nonce=0,
+                expires_wire_ns=0,
+                purpose=ADOPTED,
             )
-        self.report(order_filled(self.state, order, fill), order.prepared.strategy)
-        self._after_fill(order)
-        return True
-
-    def _after_fill(self, order: OrderState) -> None:
-        """A fill is evidence: complete orders are FILLED, refused ones were not refused after all."""
-        if order.filled_lots > order.prepared.lots:
-            self.log.error("order_overfilled", client_id=order.client_order_id, filled_lots=order.filled_lots)
-            self.freeze(order.key, "overfilled")
-        if order.filled_lots >= order.prepared.lots and may_move(order.status, OrderStatus.FILLED):
-            self.move_order(order.client_order_id, OrderStatus.FILLED, source="fills", filled_lots=order.fill_lots)
-        elif order.status in (OrderStatus.REJECTED, OrderStatus.NOT_SENT):
-            self.move_order(order.client_order_id, OrderStatus.EXPIRED, source="fills", detail="filled after all")
-        else:
-            self._wake(order)
-
-    def _foreign_fill(self, fill: Fill, key: Key) -> None:
-        """A liquidation, an auto-deleveraging, somebody's hand: alarm; the other legs shrink at once (DESIGN 4). What it put
-        there beyond our own is foreign, beside a live pair too: nobody here may close it."""
-        self.log.error(
-            "foreign_fill",
-            venue=fill.venue,
-            symbol=fill.symbol,
-            side=fill.side.value,
-            lots=fill.lots,
-            trade_id=fill.trade_id,
-            ours_by_prefix=self.is_ours(fill.venue, fill.client_order_id),
         )
-        self.on_hint(fill.venue, "foreign fill")
-        lots, beyond = self.state.lots(key), self.state.sub_ledgers(key).get(REST, 0)
-        if lots * fill.side.sign > 0 and beyond * fill.side.sign > 0:
-            self.adopt(key, lots, foreign=True, why="fill without an order of ours")
-        self._touch_pairs(key, "foreign fill")
-
-    def _owner_traded(self, fill: Fill) -> None:
-        """A trade in a wallet that no order of ours made: the owner's coins, not our ledger's. Should it have taken ours too, the
-        balance shows it: read it soon."""
-        if fill.trade_id in self._strangers:
-            return
-        self._strangers[fill.trade_id] = None
-        if len(self._strangers) > STRANGERS_KEPT:
-            del self._strangers[next(iter(self._strangers))]
-        self.meter.fill(fill.venue, True)
-        self.log.warning(
-            "wallet_traded_by_owner", venue=fill.venue, symbol=fill.symbol, side=fill.side.value, lots=fill.lots
-        )
-        self.on_hint(fill.venue, "a trade in the wallet that is not ours")
+        self.log.error("order_adopted", venue=venue, symbol=symbol, client_id=name)
 
     def _touch_pairs(self, key: Key, why: str) -> None:
         for pair in self.state.live_pairs():
             if pair.symbol == key[1] and pair.leg(key[0]):
                 self.on_pair(pair, why)
-
-    def on_funding(self, payment: FundingPayment) -> bool:
-        """Record a funding payment; False when it was known."""
-        if self.state.has_payment(payment.venue, payment.payment_id):
-            return False
-        self.record(
-            FundingRecorded(
-                wire_ns=self.clock.wire_ns(),
-                venue=payment.venue,
-                symbol=payment.symbol,
-                payment_id=payment.payment_id,
-                amount_usd=payment.amount_usd,
-                ts_ns=payment.ts_ns,
-            )
-        )
-        return True
 
     def move_order(
         self,

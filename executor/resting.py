@@ -13,9 +13,8 @@ from __future__ import annotations
 
 from core.clock import NS_PER_S
 from core.ids import parse_client_order_id
-from core.types import OrderStatus, TimeInForce, Venue
+from core.types import OrderStatus, Venue
 from executor.engine import Engine
-from executor.records import OrderPrepared
 from executor.resolver import Resolver
 from executor.venues.base import CancelRequest, VenueOrder
 
@@ -71,25 +70,7 @@ class RestingOrders:
 
     def _adopt(self, order: VenueOrder, name: str) -> None:
         engine = self._engine
-        engine.record(
-            OrderPrepared(
-                wire_ns=engine.clock.wire_ns(),
-                client_order_id=name,
-                command_id=None,
-                pair_id=None,
-                strategy="",
-                venue=self._venue,
-                symbol=order.symbol,
-                side=order.side,
-                lots=order.lots,
-                limit_ticks=0,
-                time_in_force=TimeInForce.GTC,
-                reduce_only=order.reduce_only,
-                nonce=0,
-                expires_wire_ns=0,
-                purpose="adopted",
-            )
-        )
+        engine.adopt_order(self._venue, order.symbol, name, order.side, order.lots, order.reduce_only)
         engine.move_order(
             name,
             order.status,
@@ -99,7 +80,6 @@ class RestingOrders:
             venue_order_id=order.venue_order_id,
             detail="adopted by its prefix",
         )
-        engine.log.error("order_adopted", venue=self._venue, symbol=order.symbol, client_id=name)
 
     async def _cancel(self, order: VenueOrder, why: str) -> None:
         """Ask once per CANCEL_AGAIN_NS; the next list says whether it worked."""

@@ -14,7 +14,7 @@ changes without telling; an old one is worse than none).
 
 from __future__ import annotations
 
-from executor.state import Key
+from executor.holdings import Key
 
 
 class Wallet:
@@ -33,3 +33,8 @@ class Wallet:
     def note_agreed(self, key: Key, stated: int, ours: int) -> None:
         """Venue and journal agree, and nothing of ours is in flight or in doubt."""
         self._beside[key] = stated - ours
+
+    def note_owner(self, key: Key, lots: int) -> None:
+        """The owner traded signed `lots` there: what lies beside ours has changed, without us."""
+        if key in self._beside:
+            self._beside[key] += lots

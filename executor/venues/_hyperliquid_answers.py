@@ -50,7 +50,7 @@ REFUSALS: tuple[tuple[str, RejectCode], ...] = (
     ("L1 error: User or API Wallet ", RejectCode.AUTH),
     ("Must deposit before performing actions.", RejectCode.AUTH),
     ("Unable to recover signer.", RejectCode.AUTH),
-    ("Invalid nonce: duplicate nonce", RejectCode.NONCE),
+    ("Invalid nonce: duplicate nonce", RejectCode.DUPLICATE_ID),  # somebody sent these bytes twice: the first got in
     ("Invalid nonce: nonce too low", RejectCode.NONCE),
     ("Invalid nonce: nonce too high", RejectCode.NONCE),
     ("Too many cumulative requests sent", RejectCode.RATE),

@@ -155,6 +155,12 @@ def test_a_fill_without_a_name_belongs_to_the_one_order_it_fits() -> None:
     assert claimant([waiting], fill(symbol="ETH"), partial_fills=False) is None
     assert claimant([waiting, order()], fill(), partial_fills=False) is None, "two could be it: nobody guesses"
     assert claimant([order(status=S.FILLED)], fill(), partial_fills=False) is None
+    ended = order(status=S.FILLED, told_lots=10, venue_order_id="q7")
+    assert claimant([ended], fill(venue_order_id="q7"), partial_fills=False) is ended, (
+        "told as filled, its fill comes now"
+    )
+    assert claimant([ended], fill(venue_order_id="q8"), partial_fills=False) is None
+    assert claimant([order(status=S.FILLED, told_lots=10)], fill(), partial_fills=False) is None
     assert claimant([waiting], fill(ts_ns=1 - 3 * 10**9), partial_fills=False) is None, "older than the order"
 
 

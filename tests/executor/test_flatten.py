@@ -14,6 +14,7 @@ import pytest
 from core.errors import RateLimited, VenueError
 from core.messages import FlattenReport, PairStatus
 from core.types import Down, OrderStatus, Position, Side, Stale, TimeInForce, TradingState, Venue
+from executor import flatten as flatten_module
 from executor.flatten import FLAT_READINGS, flatten
 from executor.orders import Draft
 from executor.outcome import RejectCode
@@ -411,6 +412,21 @@ async def test_foreign_positions_are_listed_and_closed_only_when_asked(bench: Be
     assert report.flat
     assert bench.rig.truth(BTC) == 0
     assert "9" in bench.long.cancels
+
+
+async def test_what_pairs_end_after_the_last_reading_is_no_residual(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The ladder gave up; the pair, let loose again, got rid of it: the report says how it is now."""
+    await bench.rig.open("0.01")
+    bench.long.default = MISS
+
+    async def ended(engine: object, keys: object, sleep: object) -> None:
+        bench.long.position_lots["BTC"] = 0
+
+    monkeypatch.setattr(flatten_module, "_pairs_final", ended)
+    report = await bench.flatten()
+    assert report.residual == ()
 
 
 async def test_a_position_in_a_contract_that_nobody_lists_is_a_residual(bench: Bench) -> None:

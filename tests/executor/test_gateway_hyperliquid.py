@@ -200,7 +200,7 @@ async def test_a_used_nonce_is_refused(station: Station) -> None:
     assert isinstance(first, Accepted)
     second = await station.gateway.submit(station.gateway.prepare(await station.request("BTC", Side.BUY), nonce))
     assert isinstance(second, Rejected)
-    assert second.code is RejectCode.NONCE
+    assert second.code is RejectCode.DUPLICATE_ID
 
 
 async def test_noop_kills_an_order_in_flight_and_fails_after_it(station: Station) -> None:
@@ -212,7 +212,7 @@ async def test_noop_kills_an_order_in_flight_and_fails_after_it(station: Station
     assert await burn is True
     outcome = await order
     assert isinstance(outcome, Rejected)
-    assert outcome.code is RejectCode.NONCE
+    assert outcome.code is RejectCode.DUPLICATE_ID
     assert await station.gateway.positions() == []
     done = station.gateway.nonces.next()
     assert isinstance(await station.gateway.submit(station.gateway.prepare(request, done)), Accepted)

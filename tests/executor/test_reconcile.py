@@ -13,9 +13,11 @@ import pytest
 
 from core.clock import NS_PER_MS, NS_PER_S
 from core.errors import VenueError
+from core.ids import client_order_id, tag16
 from core.messages import PairStatus
 from core.types import Fill, LiquiditySide, OrderStatus, Position, Side, TimeInForce, Venue
 from executor.differences import CONFIRM_NS, Differences, Judgement, behind
+from executor.fills import LOST_MAX
 from executor.orders import Draft
 from executor.reconcile import FULL_EVERY, Reconciler
 from executor.records import FillRecorded
@@ -602,6 +604,50 @@ async def test_an_order_of_ours_that_the_journal_lacks_is_adopted_and_cancelled(
     assert bench.rig.state.orders[lost].prepared.purpose == "adopted"
     assert bench.long.cancels == [lost]
     assert bench.rig.journal.replayed() == bench.rig.state
+
+
+def lost_name(bench: Bench, epoch: int, number: int = 7) -> str:
+    return client_order_id(tag16(bench.long.account_id), tag16("scalp"), epoch, number, 0)
+
+
+async def test_a_fill_of_an_order_that_a_power_loss_took_from_the_journal_is_ours(bench: Bench) -> None:
+    """Written, sent and filled, and gone from the disk: nobody's lots of ours are closed, not frozen as foreign."""
+    await bench.rig.open("0.01")
+    bench.rig.boot(bench.rig.journal.replayed())
+    bench.build()
+    name = lost_name(bench, bench.rig.state.epoch - 1)
+    bench.rig.pass_ms(5000)
+    bench.long._tell([bench.long._trade("BTC", Side.BUY, 4, Decimal(100_000), name)])
+    assert bench.rig.state.orders[name].prepared.purpose == "adopted"
+    assert bench.rig.state.orders[name].status is OrderStatus.FILLED
+    assert bench.events("foreign_fill") == []
+    assert bench.rig.state.frozen == {}
+    bench.rig.market(100_000.0, 60.0)
+    await bench.turns(40)
+    assert bench.rig.truth(BTC) == 10, "naked: closed"
+    assert bench.rig.journal.replayed() == bench.rig.state
+
+
+@pytest.mark.parametrize("epochs_ago", [0, 3])
+async def test_ids_like_ours_that_cannot_be_lost_ones_are_foreign(bench: Bench, epochs_ago: int) -> None:
+    """Of this very start (it journals before it sends), or of long ago: another executor trades this account."""
+    for _ in range(4):
+        bench.rig.boot(bench.rig.journal.replayed())
+    bench.build()
+    name = lost_name(bench, bench.rig.state.epoch - epochs_ago)
+    bench.long._tell([bench.long._trade("BTC", Side.BUY, 4, Decimal(100_000), name)])
+    assert len(bench.events("foreign_fill")) == 1
+    assert bench.rig.state.frozen == {BTC: "foreign_position"}
+
+
+async def test_more_lost_orders_than_a_power_loss_can_explain_are_foreign(bench: Bench) -> None:
+    bench.rig.boot(bench.rig.journal.replayed())
+    bench.build()
+    for number in range(LOST_MAX + 1):
+        name = lost_name(bench, bench.rig.state.epoch - 1, number)
+        bench.long._tell([bench.long._trade("BTC", Side.BUY, 1, Decimal(100_000), name)])
+    assert len(bench.events("order_adopted")) == LOST_MAX
+    assert len(bench.events("foreign_fill")) == 1
 
 
 async def test_our_own_resting_order_is_left_alone(bench: Bench) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from decimal import Decimal
 from pathlib import Path
@@ -9,10 +10,11 @@ from typing import Any
 
 import pytest
 
-from core.messages import PairStatus
+from core.messages import ClosePair, PairStatus
 from core.types import Fill, LiquiditySide, Position, Side
 from executor.flatten import flatten
-from executor.venues.base import FillSeen, NotFound, PositionSeen, Traits
+from executor.state import PairBook
+from executor.venues.base import FillSeen, NotFound, PositionSeen, Traits, VenueOrder
 from executor.wallets import Wallet
 from tests.executor.fake_gateway import Answer, FakeGateway, Plan, Told
 from tests.executor.rig import LONG, SHORT, settle
@@ -22,6 +24,10 @@ from tests.executor.test_reconcile import BTC, Bench, listed, status
 OWNERS = 70  # lots of the owner's coins beside ours
 SPOT = Traits(reduce_only=False, wallet=True)
 NOT_YET = NotFound(definitive=False)
+
+
+def close_of(bench: Bench, pair: PairBook) -> ClosePair:
+    return ClosePair(command_id=bench.rig.next_id(), valid_until_mono_ns=0, pair_id=pair.pair_id, reason="take_profit")
 
 
 @pytest.fixture
@@ -130,6 +136,44 @@ async def test_without_a_memory_of_the_balance_nothing_is_derived_from_it(bench:
     bench.long.lookups.extend([NOT_YET] * 1000)
     await bench.until_resolved()
     assert bench.rig.state.lots(BTC) == 0, "the owner's coins were not taken for a fill"
+
+
+async def test_the_owners_trades_while_a_doubt_lasts_are_not_taken_for_it(bench: Bench) -> None:
+    assert await bench.reconciler.recover(LONG)
+    bench.long.plans.append(Plan(answer=Answer.LOST, told=Told.NEVER, fill_lots=0))
+    await bench.rig.open("0.01")
+    bench.long.lookups.extend([NOT_YET] * 1000)
+    bench.long.foreign_fill("BTC", Side.BUY, 6, Decimal(100_000))
+    await bench.until_resolved()
+    assert [source for _, source, _ in bench.resolved] == ["bound"]
+    assert bench.rig.state.lots(BTC) == 0
+
+
+async def test_flatten_counts_what_is_already_being_sold(bench: Bench) -> None:
+    """No reduce-only protects the owner's coins: the pair's own sale is on its way when flatten begins."""
+    pair = await bench.rig.open("0.01")
+
+    async def nothing() -> list[VenueOrder]:
+        return []
+
+    bench.long.open_orders = nothing  # type: ignore[method-assign]
+    bench.long.plans.append(Plan(held=True))
+    bench.rig.commands.take(close_of(bench, pair), bench.rig.client)
+    await settle()
+    flattening = asyncio.create_task(flatten(bench.rig.engine, None, None, False, sleep=SimSleep(bench.rig)))
+    await settle(200)
+    assert bench.rig.truth(BTC) == OWNERS + 10, "nothing is sold twice"
+    bench.long.release()
+    report = await flattening
+    assert bench.rig.truth(BTC) == OWNERS
+    assert report.flat, report
+
+
+async def test_the_residual_of_a_wallet_is_ours_alone(bench: Bench) -> None:
+    await bench.rig.open("0.01")
+    bench.long.default = Plan(fill_lots=0)
+    report = await flatten(bench.rig.engine, LONG, None, False, sleep=SimSleep(bench.rig))
+    assert [(left.symbol, left.qty) for left in report.residual] == [("BTC", Decimal("0.010"))]
 
 
 def test_a_pushed_balance_is_a_hint_only_when_ours_is_missing(bench: Bench) -> None:
