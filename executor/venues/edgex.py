@@ -144,10 +144,10 @@ class Gateway(VenueGateway[Reads]):
             self._clock,
             self._log,
         )
-        self._handshake: tuple[tuple[str, str], ...] = ()
+        self._handshake = ("", 0)  # signature and timestamp; the keys beside them stay in the signer
         self._lane = self._ws(
             url=self._stream_url,
-            headers=lambda: self._handshake,
+            headers=lambda: self._signer.headers(*self._handshake),
             on_up=lambda: None,  # up is what the snapshot says
             on_frame=self._on_frame,
             on_down=self._on_down,
@@ -355,8 +355,7 @@ class Gateway(VenueGateway[Reads]):
     async def _stream_url(self) -> str:
         timestamp_ms = self._clock.wire_ns() // NS_PER_MS
         query = f"accountId={self.account_id}&timestamp={timestamp_ms}"
-        signature = self._signer.hmac_hex("GET", PRIVATE_WS, query, timestamp_ms)
-        self._handshake = self._signer.headers(signature, timestamp_ms)
+        self._handshake = self._signer.hmac_hex("GET", PRIVATE_WS, query, timestamp_ms), timestamp_ms
         return f"{self._settings.ws_url.rstrip('/')}{PRIVATE_WS}?{query}"
 
     def _answer_stream(self, frame: bytes) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import pathlib
 import random
 from collections.abc import AsyncIterator, Iterator
@@ -15,6 +16,7 @@ import pytest
 from core.clock import NS_PER_MS, NS_PER_S, SystemClock
 from core.errors import NotSent, RateLimited, VenueError
 from core.settings import VenueConfig
+from core.specs import edgex as specs
 from core.types import LiquiditySide, OrderStatus, Side, TimeInForce, Venue
 from executor.keyring import Keyring
 from executor.nonces import NonceSource
@@ -22,12 +24,15 @@ from executor.outcome import Accepted, RejectCode, Rejected, Unknown, Unsent
 from executor.venues import _edgex_reads, _edgex_stream
 from executor.venues._edgex_reads import TIMESTAMP_WINDOW_NS
 from executor.venues.base import Equipment, FundingSeen, NotFound, OrderRequest, PositionSeen, PrivateEvent, VenueOrder
-from executor.venues.edgex import Gateway
-from tests.executor.local_servers import LogLines, free_port
+from executor.venues.edgex import _REHEARSAL, Gateway
+from ops.sandbox.venues._edgex_listing import listings, metadata
+from tests.executor.local_servers import LogLines, free_port, http_reply, read_request, serve
 from tests.executor.sandbox_process import SandboxProcess, Station, eventually, sandbox
+from tests.executor.test_gateway_canary import everything
 from tests.ops.sandbox.edgex_world import ACCOUNT, VALUES, AheadClock, World
 
 VENUE = "edgex"
+CATALOGUE = specs.catalogue(json.dumps({"code": "SUCCESS", "data": metadata(listings(("BTC",)))}))
 
 
 @pytest.fixture(scope="module")
@@ -444,6 +449,63 @@ async def test_a_revoked_key_is_told_and_stays_hidden(station: Station, box: San
     assert not station.out.has(key)
     assert key not in outcome.detail
     await asyncio.to_thread(box.control, "clear", {})
+
+
+CANARIES = {
+    "EDGEX_PRIVATE_KEY": "0x" + "c0ffee5a" * 8,
+    "EDGEX_API_KEY": "canary-key-77", "EDGEX_API_SECRET": "canary-secret-78", "EDGEX_API_PASSPHRASE": "canary-phrase-79",
+}  # fmt: skip
+
+
+@pytest.fixture
+def planted(box: SandboxProcess) -> Iterator[None]:
+    """Valid in form, and nobody's: the venue echoes the key in its refusal."""
+    path = box.loaded.secrets_file
+    original = path.read_text()
+    lines = [line.partition("=")[0] for line in original.splitlines()]
+    text = original.splitlines()
+    path.write_text(
+        "\n".join(f"{name}={CANARIES[name]}" if name in CANARIES else text[at] for at, name in enumerate(lines))
+    )
+    yield
+    path.write_text(original)
+
+
+def leaked(*shown: object) -> list[str]:
+    return [value for value in CANARIES.values() for each in shown if value.removeprefix("0x") in str(each).lower()]
+
+
+async def test_wrong_keys_are_refused_and_stay_hidden(box: SandboxProcess, planted: None) -> None:
+    station = Station(VENUE, box)
+    with pytest.raises(VenueError, match="INVALID_API_KEY") as caught:
+        await station.gateway.start(station.events.append)
+    gateway: Any = station.gateway
+    url = await gateway._stream_url()
+    assert not leaked(caught.value, repr(caught.value), url, *everything(station))
+    await gateway.close()
+
+
+async def test_an_answer_that_repeats_the_request_shows_no_key(box: SandboxProcess, planted: None) -> None:
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            head, body = await read_request(reader)
+            assert "canary-key-77" in head or "public" in head
+            writer.write(http_reply(json.dumps({"code": head}).encode() + body, 400))
+
+    async with serve(script) as port:
+        station = Station(VENUE, box, rest_url=f"http://127.0.0.1:{port}")
+        gateway: Any = station.gateway
+        await gateway._read_lane.start()
+        await gateway._order_lane.start()
+        gateway._catalogue = CATALOGUE
+        gateway._signer.use_domain(1, "0x" + "11" * 20)
+        order = msgspec.structs.replace(_REHEARSAL, instrument=CATALOGUE.instruments[0])
+        outcome = await station.send(order)
+        with pytest.raises(VenueError) as caught:
+            await gateway.positions()
+        assert isinstance(outcome, Rejected | Unknown), outcome
+        assert not leaked(outcome, caught.value, *everything(station))
+        await gateway.close()
 
 
 async def test_rehearsal_sends_nothing_and_takes_no_nonce(station: Station) -> None:
