@@ -63,7 +63,9 @@ class Desk:
         return self.gateway.instruments().get(symbol) if self.started else None
 
     def wanted_leverage(self, symbol: str) -> int:
-        """As configured for this account and symbol."""
+        """As configured for this account and symbol; a wallet buys with what it holds."""
+        if self.gateway.traits.wallet:
+            return 1
         return self.settings.leverage.get(symbol, self.settings.leverage["default"])
 
     @property
