@@ -254,6 +254,7 @@ async def test_lost_connection_after_sending_is_unknown_and_lookup_tells(station
     gateway._lane.reset("cut by the test")
     outcome = await order
     assert isinstance(outcome, Unknown), outcome
+    assert "cut by the test" in outcome.detail  # at once, not by the timeout
     await eventually(lambda: len(station.ups) == 2)
     found: Any = None
     async with asyncio.timeout(5):
