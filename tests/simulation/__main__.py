@@ -38,7 +38,7 @@ def main(argv: list[str]) -> int:
         return replay(args.seed, args.lines)
     began_s = time.monotonic()
     figures, failed = Figures(), []
-    for result in results(range(args.first, args.first + args.schedules), args.workers):
+    for result in results(range(args.first, args.first + args.schedules), args.workers, args.stop_at_first):
         figures.add(result)
         if result.broken:
             failed.append(result)
@@ -63,13 +63,13 @@ def replay(seed: int, lines: int) -> int:
     return 1 if result.broken else 0
 
 
-def results(seeds: Iterable[int], workers: int) -> Iterator[Result]:
-    """Of every seed, as they come."""
+def results(seeds: Iterable[int], workers: int, in_order: bool) -> Iterator[Result]:
+    """Of every seed, as they come or in their order."""
     if workers <= 1:
         yield from map(run, seeds)
         return
     with multiprocessing.get_context("fork").Pool(workers) as pool:
-        yield from pool.imap_unordered(run, seeds, chunksize=CHUNK)
+        yield from (pool.imap if in_order else pool.imap_unordered)(run, seeds, chunksize=CHUNK)
 
 
 def tell(result: Result) -> None:

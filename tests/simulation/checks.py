@@ -1,48 +1,37 @@
-"""The invariants, looked at after every event of the world. What they compare with is the venues' own truth, never a belief.
+"""The invariants between events: exposure, belief, doubt and guards, looked at after every event of the world. What they compare
+with is the venues' own truth, never a belief.
 
-At each send      the client id is new, its write-ahead record is in the file, its nonce is new at that signer, no earlier order
-                  of the same leg is without a known end, the size is within the limits, nothing opens while HALTED or REDUCING
-At each fill      a leg never exceeds what its pair planned and never turns round
-In between        exposure of our own lots on a symbol: an order that would repair it, or a reason why none can leave; belief
-                  equal to the truth within a bound after the venue began to answer; orders in doubt resolved within a bound
-Across lives      the state that a new life rebuilds is the state that the old one had at its last record
+Exposure     own lots of a symbol over all venues: an order that would repair them, or a reason why none can leave
+Belief       equal to the truth within a bound after the venue began to answer truthfully
+Doubt        orders in doubt are resolved within a bound after they could last have executed
+Guards       a pair by hand is closed when its time is over
 
-`Broken` names what failed; the schedule adds when, and the command that replays it.
+`Broken` names what failed; the schedule adds when, and the command that replays it. Single sends: tests.simulation.sends.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from decimal import Decimal
-from typing import Any
 
 from core.clock import NS_PER_MS, NS_PER_S
 from core.messages import MANUAL, PairStatus
-from core.types import Fill, OrderStatus, Side, TimeInForce, TradingState, Venue
+from core.types import OrderStatus, TimeInForce, Venue
 from executor.holdings import OrderState, PairBook
-from executor.records import AnyRecord, Netted, OrderPrepared, PositionAdopted
-from executor.venues.base import CancelRequest, OrderRequest
 from tests.simulation.faults import Fault, Faults
-from tests.simulation.gateway import Watcher
-from tests.simulation.life import Life
 from tests.simulation.market import Market, SimBook
-from tests.simulation.semantics import Counting
+from tests.simulation.sends import PRICE_ROOM, Key, Sends
 from tests.simulation.venue import VenueModel
-from tests.simulation.world import Broken, World
+from tests.simulation.world import World
 
 LOOK_NS = 200 * NS_PER_MS
 REPAIR_BOUND_S = 8.0  # the slowest pace between two attempts (5 s) and what one takes
 BELIEF_BOUND_S = 20.0  # two readings at their pace, a confirmation, and the answers' way
 GUARD_BOUND_S = 8.0  # two evaluations a second apart, and a second attempt after one that was refused
+MARGIN_GUARD_S = 16.0
 DOUBT_BOUND_S = 20.0  # beyond the order's own expiry bound
-PRICE_ROOM = 1.05  # prices move between a decision and a look
-MAY_OPEN = ("open", "complete", "manual")
-REPAIRS = ("complete", "unwind", "foreign", "hedge", "unhedge")
 BLOCKING = (Fault.DARK, Fault.HALT, Fault.POST_ONLY, Fault.REDUCE_ONLY, Fault.NO_CONNECTION, Fault.AUTH_EXPIRED,
             Fault.RATE_LIMITED, Fault.REST_BEHIND)  # fmt: skip
 UNREADABLE = (Fault.DARK, Fault.AUTH_EXPIRED, Fault.RATE_LIMITED, Fault.REST_BEHIND)
-
-Key = tuple[Venue, str]
 
 
 class Episode:
@@ -54,8 +43,8 @@ class Episode:
         self.most_usd = 0.0
 
 
-class Checks(Watcher):
-    """See the module text. `life` is the living executor, None between two."""
+class Checks(Sends):
+    """See the module text."""
 
     def __init__(
         self,
@@ -65,202 +54,14 @@ class Checks(Watcher):
         market: Market,
         faults: Faults,
     ) -> None:
-        self.life: Life | None = None
-        self.hold_back: Callable[[OrderRequest], None] = _nothing
-        self.let_go: Callable[[OrderRequest], None] = _nothing
-        self.journaled: dict[str, OrderPrepared] = {}
-        self.adopted_foreign: set[Key] = set()
+        super().__init__(world, models, market, faults)
         self.episodes: list[tuple[float, float]] = []  # seconds, USD
-        self.repair_cost_bps: list[float] = []  # of every fill that repaired, fee included
-        self.lost_records = False
-        self._world = world
-        self._models = models
         self._books = books
-        self._market = market
-        self._faults = faults
-        self._sent_ids: set[str] = set()
-        self._nonces: set[tuple[Venue, int]] = set()
-        self._legs: dict[tuple[str, Venue], int] = {}  # (pair, venue) -> signed lots by our fills
-        self._shrunk: set[Key] = set()  # where somebody else traded: legs may be filled again up to their plan
         self._open: dict[str, Episode] = {}
-        self._attempt_ns: dict[str, int] = {}
         self._strange_s: dict[Key, float] = {}
         self._doubt_s: dict[str, float] = {}
         self._late_s: dict[str, float] = {}
         self._looked_ns = 0
-        for model in models.values():
-            model.on_fill = self._filled
-
-    # ---- the journal ------------------------------------------------------------------------------------------------
-
-    def on_record(self, record: AnyRecord) -> None:
-        """A record is in the file."""
-        if isinstance(record, OrderPrepared):
-            again = record.client_order_id in self.journaled and not (record.purpose == "adopted" and self.lost_records)
-            self._require(not again, f"{record.client_order_id} journaled twice")
-            self.journaled[record.client_order_id] = record
-        elif isinstance(record, Netted):
-            for pair_id, sign in ((record.buyer, 1), (record.seller, -1)):
-                key = (pair_id, record.venue)
-                self._legs[key] = self._legs.get(key, 0) + record.lots * sign
-        elif isinstance(record, PositionAdopted) and record.foreign and record.lots:
-            self.adopted_foreign.add((record.venue, record.symbol))
-
-    # ---- what leaves ------------------------------------------------------------------------------------------------
-
-    def before_send(self, request: OrderRequest) -> None:
-        self.hold_back(request)
-        name, venue = request.client_order_id, request.instrument.venue
-        self._require(name in self.journaled, f"{name} leaves without a journal record")
-        self._require(name not in self._sent_ids, f"{name} is sent twice")
-        self._sent_ids.add(name)
-        record = self.journaled[name]
-        same = (record.lots, record.limit_ticks, record.side, record.reduce_only, record.time_in_force)
-        wire = (request.lots, request.limit_ticks, request.side, request.reduce_only, request.time_in_force)
-        self._require(same == wire, f"{name} leaves as {wire}, journaled as {same}")
-        if record.purpose == "manual":
-            self._models[venue].by_hand.add(name)
-        elif record.purpose == "foreign" and record.pair_id is None:
-            self._models[venue].by_hand.add(name)  # it closes what is not ours
-        elif record.purpose == "flatten":
-            self._models[venue].sweeps.add(name)
-        self._attempt_ns[record.symbol] = self._world.now_ns
-        if self.life is not None and self.life.state is not None:
-            self._nothing_in_doubt(record)
-            self._state_allows(record)
-            self._wallet_covers(record)
-            self._within_limits(record, request)
-
-    def sent(self, request: OrderRequest, nonce: int) -> None:
-        self._new_nonce(request.instrument.venue, nonce)
-        self.let_go(request)
-
-    def cancel_sent(self, request: CancelRequest, nonce: int) -> None:
-        self._new_nonce(request.instrument.venue, nonce)
-
-    def _new_nonce(self, venue: Venue, nonce: int) -> None:
-        if self._models[venue].semantics.counting is Counting.SEQUENTIAL:
-            return  # what was never taken may be given again; the venue takes each number once
-        self._require((venue, nonce) not in self._nonces, f"nonce {nonce} of {venue} is used twice")
-        self._nonces.add((venue, nonce))
-
-    def _nothing_in_doubt(self, record: OrderPrepared) -> None:
-        """No order of this leg, or in doubt on any leg of its pair, is without a known end; nothing opens beside one in doubt."""
-        state, life = self._state(), self.life
-        beside = [o for o in state.unknown_orders() if o.key == (record.venue, record.symbol)]
-        self._require(
-            not beside or record.purpose != "open", f"an opening order beside one in doubt on {record.symbol}"
-        )
-        pair = state.pairs.get(record.pair_id or "")
-        if pair is None:
-            doubtful = [o for o in state.unknown_orders() if o.key == (record.venue, record.symbol)]
-            wallet = self._models[record.venue].semantics.traits.wallet  # judged by _wallet_covers
-            covered = record.reduce_only or wallet or record.purpose == "manual"
-            self._require(not doubtful or covered, f"{record.purpose} order beside one in doubt on {record.symbol}")
-            return
-        policy = life.loaded.config.execution.unknown_policy if life is not None else ""
-        for order in state.pair_orders(pair):
-            if order.client_order_id == record.client_order_id or order.status.is_final:
-                continue
-            same_leg = order.prepared.venue == record.venue
-            rests = order.prepared.time_in_force is not TimeInForce.IOC  # its fills are hedged as they come
-            follows = pair.is_led and record.lots * state.lot_qty((record.venue, record.symbol)) <= abs(
-                pair.imbalance_qty
-            )
-            doubtful = not (rests or follows) and order.status is OrderStatus.UNKNOWN and policy == "wait_and_page"
-            self._require(
-                not (same_leg or doubtful),
-                f"{record.client_order_id} leaves while {order.client_order_id} is {order.status.value}",
-            )
-
-    def _state_allows(self, record: OrderPrepared) -> None:
-        state = self._state()
-        if state.trading_state is TradingState.ACTIVE or record.reduce_only:
-            return
-        pair = state.pairs.get(record.pair_id or "")
-        leg = pair.leg(record.venue) if pair is not None else None
-        held = leg.lots if leg is not None else state.lots((record.venue, record.symbol))
-        truth = self._models[record.venue].counted(record.symbol)
-        covered = any(lots * record.side.sign < 0 and abs(lots) >= record.lots for lots in (held, truth))
-        closes = record.purpose not in MAY_OPEN and covered
-        self._require(closes, f"a {record.purpose} order leaves while {state.trading_state.value}")
-
-    def _wallet_covers(self, record: OrderPrepared) -> None:
-        """Spot never sells more than the ledger bought, with everything else that is on its way to be sold."""
-        model = self._models[record.venue]
-        sells = model.semantics.traits.wallet and record.side is Side.SELL and record.purpose != "manual"
-        if not sells or self.lost_records:
-            return
-        others = (o for o in self._state().open_orders() if o.client_order_id != record.client_order_id)
-        selling = sum(
-            o.leaves_lots for o in others if o.key == (record.venue, record.symbol) and o.prepared.side is Side.SELL
-        )
-        bought = model.own_lots[record.symbol]
-        self._require(record.lots + selling <= bought, f"{record.lots} lots of {record.symbol} sold, {bought} bought")
-
-    def _within_limits(self, record: OrderPrepared, request: OrderRequest) -> None:
-        """By the truth of the venues and what is on its way: no opening order takes anything beyond its limit."""
-        if record.purpose not in ("open", "manual") or record.reduce_only:
-            return
-        life = self.life
-        assert life is not None
-        risk, venues = life.loaded.config.risk, life.loaded.config.venues
-        usd = float(request.instrument.ticks_to_px(request.limit_ticks) * request.lots * request.instrument.lot_size)
-        self._require(usd <= risk.max_order_usd * PRICE_ROOM, f"an order of {usd:.0f} USD, max_order_usd")
-        by_venue = self._usd_held({record.venue}, None) + usd
-        self._require(
-            by_venue <= venues[record.venue].max_notional_usd * PRICE_ROOM, f"{by_venue:.0f} USD on {record.venue}"
-        )
-        margin = (
-            float(self._models[record.venue].margin_used_usd())
-            + usd / self._models[record.venue].leverages[record.symbol]
-        )
-        equity = float(self._models[record.venue].equity_usd)
-        self._require(
-            margin <= equity * PRICE_ROOM, f"{margin:.0f} USD of margin on {record.venue}, {equity:.0f} there"
-        )
-        longest = max(self._usd_held({venue}, record.symbol) for venue in self._models)
-        self._require(
-            longest + usd <= (risk.max_symbol_usd + 120) * PRICE_ROOM, f"{longest + usd:.0f} USD of {record.symbol}"
-        )
-
-    def _usd_held(self, venues: set[Venue], symbol: str | None) -> float:
-        total = 0.0
-        for venue in venues:
-            model = self._models[venue]
-            for name in model.instruments:
-                if symbol in (None, name):
-                    total += abs(model.counted(name)) * self._lot_usd(venue, name)
-        return total
-
-    # ---- what fills -------------------------------------------------------------------------------------------------
-
-    def _filled(self, fill: Fill) -> None:
-        record = self.journaled.get(fill.client_order_id or "")
-        if record is not None and record.purpose in REPAIRS:
-            self.repair_cost_bps.append(self._cost_bps(fill))
-        if record is None or record.purpose == "manual":
-            self._shrunk.add((fill.venue, fill.symbol))
-        if record is None or (fill.venue, fill.symbol) in self._shrunk or record.pair_id is None or self.lost_records:
-            return
-        key = (record.pair_id, fill.venue)
-        lots = self._legs[key] = self._legs.get(key, 0) + fill.lots * fill.side.sign
-        state = self.life.state if self.life is not None else None
-        pair = state.pairs.get(record.pair_id) if state is not None else None
-        leg = pair.leg(fill.venue) if pair is not None else None
-        if pair is None or leg is None:
-            return
-        most = int(pair.plan.qty / leg.lot_qty)
-        self._require(
-            0 <= lots * leg.side.sign <= most, f"{record.pair_id} has {lots} lots on {fill.venue}, planned {most}"
-        )
-
-    def _cost_bps(self, fill: Fill) -> float:
-        """What a repairing fill paid against the mid of all venues, and its fee."""
-        model = self._models[fill.venue]
-        px = float(fill.px) / model.instruments[fill.symbol].multiplier
-        mid = self._market.mid(fill.symbol)
-        return (fill.side.sign * (px - mid) / mid + model.semantics.taker_fee) * 1e4
 
     # ---- in between -------------------------------------------------------------------------------------------------
 
@@ -403,32 +204,15 @@ class Checks(Watcher):
                 continue
             held_s = (self._world.clock.calendar_ns() - pair.opened_calendar_ns) / NS_PER_S
             usable = all(self._books[leg.venue].is_usable for leg in pair.legs)
-            flattening = any((leg.venue, pair.symbol) in self.life.engine.flattening for leg in pair.legs) if self.life else True
+            flattening = (
+                any((leg.venue, pair.symbol) in self.life.engine.flattening for leg in pair.legs) if self.life else True
+            )
             if usable and not flattening and held_s > limit_s and not self._world.is_clock_wrong:
                 late = self._late_s[pair.pair_id] = self._late_s.get(pair.pair_id, 0.0) + passed_s
                 self._require(
                     late < GUARD_BOUND_S, f"{pair.pair_id} is held for {held_s:.0f} s, its limit is {limit_s} s"
                 )
 
-    # ---- parts ------------------------------------------------------------------------------------------------------
-
-    def _state(self) -> Any:
-        assert self.life is not None
-        return self.life.state
-
-    def _lot_usd(self, venue: Venue, symbol: str) -> float:
-        inst = self._models[venue].instruments[symbol]
-        return float(inst.lot_size * inst.multiplier) * self._market.mid(symbol)
-
-    def _require(self, holds: bool, what: str) -> None:
-        if not holds:
-            self._world.note("broken", what)
-            raise Broken(what)
-
 
 def _rests(order: OrderState) -> bool:
     return order.status is OrderStatus.ACCEPTED and order.prepared.time_in_force is not TimeInForce.IOC
-
-
-def _nothing(request: OrderRequest) -> None:
-    """No crash is planned."""

@@ -12,6 +12,7 @@
 from __future__ import annotations
 
 import random
+import re
 import shutil
 import tempfile
 import traceback
@@ -50,6 +51,7 @@ LOOK_S = 1.0
 FLATTEN_S = 200.0
 CLOSE_S = 60.0
 LIVES_MAX = 40
+_ADDRESS = re.compile(r"0?x[0-9a-f]{8,}")  # of an object, in what some error says
 
 
 class Result(msgspec.Struct, kw_only=True):
@@ -93,7 +95,8 @@ def run(seed: int, *, keep_trace: bool = False) -> Result:
         shutil.rmtree(directory)
     schedule.conclude()
     if keep_trace or result.broken:
-        result.trace = [line.replace(str(directory), "<state>") for line in _lines(schedule.world)]
+        lines = (line.replace(str(directory), "<state>") for line in _lines(schedule.world))
+        result.trace = [_ADDRESS.sub("0x", line) for line in lines]
     return result
 
 

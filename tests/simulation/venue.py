@@ -12,7 +12,7 @@ import msgspec
 from core.clock import NS_PER_MS, NS_PER_S
 from core.types import Instrument, OrderStatus, Side, TimeInForce
 from executor.outcome import Accepted, Outcome, RejectCode, Rejected
-from executor.venues.base import CancelRequest, LiveQuote, OrderRequest
+from executor.venues.base import CancelRequest, DeadManScope, LiveQuote, OrderRequest
 from tests.simulation.account import Account, Truth
 from tests.simulation.faults import Fault, Faults
 from tests.simulation.market import Market
@@ -49,7 +49,7 @@ class VenueModel(Account):
         self._offer_count = 0
         self._faults = faults
         self._ticking = False
-        self._armed = 0
+        self._armed_ns: dict[str, int] = {}  # switch -> when it strikes
 
     # ---- what arrives -----------------------------------------------------------------------------------------------
 
@@ -269,23 +269,40 @@ class VenueModel(Account):
         if resting:
             self._world.after(RESTING_TICK_S, self._tick_resting)
 
-    def cancel_resting(self) -> None:
+    def cancel_resting(self, symbol: str = "") -> None:
         """A dead-man switch, or a connection that dropped."""
         for order in list(self.orders.values()):
-            if order.rests and order.client_order_id is not None:
+            if order.rests and order.client_order_id is not None and symbol in ("", order.instrument.symbol):
                 self._faults.note(Fault.DEAD_MAN, self.name)
                 self.end(order, OrderStatus.CANCELED)
 
     def arm(self, instruments: Sequence[Instrument]) -> None:
         """The dead-man switch: without another call all that rests is cancelled when the countdown ends."""
         switch = self.semantics.dead_man
-        if switch is not None:
-            self._armed += 1
-            self._world.after(switch.countdown_s, self._fall, self._armed)
+        if switch is not None and switch.scope is not DeadManScope.CONNECTION:
+            for symbol in self._switches(instruments):
+                self._armed_ns[symbol] = self._world.now_ns + int(switch.countdown_s * NS_PER_S)
+                self._world.after(switch.countdown_s, self._fall, symbol)
 
     def disarm(self, instruments: Sequence[Instrument]) -> None:
-        self._armed += 1
+        for symbol in self._switches(instruments):
+            self._armed_ns.pop(symbol, None)
 
-    def _fall(self, armed: int) -> None:
-        if armed == self._armed:
-            self.cancel_resting()
+    def is_covered(self, instrument: Instrument) -> bool:
+        """Whether what would rest there now has its switch, or needs none."""
+        switch = self.semantics.dead_man
+        if switch is None or switch.scope is DeadManScope.CONNECTION:
+            return True
+        return all(self._armed_ns.get(symbol, 0) > self._world.now_ns for symbol in self._switches([instrument]))
+
+    def _switches(self, instruments: Sequence[Instrument]) -> list[str]:
+        """ "" = the one switch of the account."""
+        switch = self.semantics.dead_man
+        by_symbol = switch is not None and switch.scope is DeadManScope.SYMBOL
+        return [instrument.symbol for instrument in instruments] if by_symbol else [""]
+
+    def _fall(self, symbol: str) -> None:
+        until_ns = self._armed_ns.get(symbol)
+        if until_ns is not None and self._world.now_ns >= until_ns:
+            del self._armed_ns[symbol]
+            self.cancel_resting(symbol)
