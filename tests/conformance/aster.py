@@ -11,11 +11,13 @@ from core.types import Side
 from executor.outcome import RejectCode, Unknown, Unsent
 from executor.signing import aster as signing
 from executor.venues import _aster_answers as answers
-from tests.conformance.dialect import FIXTURES, Answer, Dialect, Meaning, Vector
+from tests.conformance.dialect import FIXTURES, Answer, Dialect, Meaning, Vector, page_codes
 from tests.executor.sandbox_process import Station
 from tests.executor.test_answers_aster import SENT, error, reply
 
+CODE = r"-\d{4}"
 FOREIGN_ID = "web_by-hand"
+DOUBTFUL = (-1000, -1001, -1006, -1007)  # "status UNKNOWN" in the page's own words
 
 
 async def vectors() -> Sequence[Vector]:
@@ -48,10 +50,12 @@ def told_answers() -> Sequence[Answer]:
     def doubtful(code: int) -> Answer:
         return Answer(str(code), lambda: answers.order_outcome(error(code), SENT), Meaning.UNKNOWN)
 
+    listed = {str(code) for code in (*answers.CODES, *DOUBTFUL)}
     return [
-        *(by_code(code, kind) for code, kind in answers.CODES.items() if code not in answers.UNKNOWN_CODES),
-        *(doubtful(code) for code in sorted(answers.UNKNOWN_CODES)),
-        *(by_status(status, Meaning.RATE_LIMITED) for status in sorted(answers.RATE_STATUSES)),
+        *(by_code(code, kind) for code, kind in answers.CODES.items() if code not in DOUBTFUL),
+        *(by_code(int(code), RejectCode.OTHER) for code in sorted(page_codes("aster", CODE) - listed)),
+        *(doubtful(code) for code in DOUBTFUL),
+        *(by_status(status, Meaning.RATE_LIMITED) for status in (418, 429)),
         *(by_status(status, Meaning.UNKNOWN) for status in (403, 500, 502, 503, 504)),
         Answer("not sent", lambda: answers.order_outcome(Unsent(detail="x"), SENT), Meaning.NOT_SENT),
         Answer("no answer", lambda: answers.order_outcome(Unknown(detail="x"), SENT), Meaning.UNKNOWN),
@@ -72,4 +76,5 @@ DIALECT = Dialect(
         b'{"stream":"ethusdt@bookTicker","data":{"e":"bookTicker","s":"ETHUSDT","b":"1"}}',
         b'{"stream":"ethusdt@markPrice@1s","data":{"e":"markPriceUpdate","s":"ETHUSDT","p":"1","r":"oops"}}',
     ),
+    code=CODE,
 )

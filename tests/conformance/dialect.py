@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import enum
 import importlib
+import re
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -65,6 +66,7 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True):
     answers: Callable[[], Sequence[Answer]]
     foreign_order: Callable[[Station], Awaitable[object]]
     malformed: tuple[bytes, ...]  # frames that only this venue could send wrong
+    code: str = ""  # what a code looks like: each in section 10 of the venue's page must have an Answer of that name
     unique_ids: bool = True  # a second order of one client id is refused
     used_nonce_refused: bool = True  # a nonce is good once
     symbol: str = "ETH"  # what the suite trades
@@ -74,6 +76,15 @@ def dialect_of(venue: Venue | str) -> Dialect:
     """Raises NotBuilt for a skeleton, ModuleNotFoundError where even that is missing."""
     found: Dialect = importlib.import_module(f"tests.conformance.{venue}").DIALECT
     return found
+
+
+def page_codes(venue: str, pattern: str) -> set[str]:
+    """The codes of section 10 of a venue's page, ranges such as 21717-21720 written out."""
+    text = (FIXTURES.parents[1] / "docs" / "venues" / f"{venue}.md").read_text()
+    section = text.partition("\n## 10.")[2].partition("\n## ")[0]
+    ranges = re.findall(rf"({pattern})–({pattern})", section)
+    within = {str(code) for first, last in ranges for code in range(int(first), int(last) + 1)}
+    return within | set(re.findall(rf"(?<![\w.]){pattern}(?![\w])", section))
 
 
 def told(answers: Sequence[Answer]) -> set[Meaning]:

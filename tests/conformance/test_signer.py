@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from executor.outcome import Rejected
-from tests.conformance.dialect import Dialect, Meaning, meaning_of, told
+from tests.conformance.dialect import Dialect, Meaning, meaning_of, page_codes, told
 
 
 async def test_every_vector_is_ours_byte_for_byte(dialect: Dialect) -> None:
@@ -24,6 +24,14 @@ def test_every_answer_is_told_apart(dialect: Dialect) -> None:
         if answer.code is not None:
             assert isinstance(made, Rejected), answer.name
             assert made.code is answer.code, f"{answer.name}: {made}"
+
+
+def test_every_code_of_the_page_has_its_answer(venue: str, dialect: Dialect) -> None:
+    if not dialect.code:
+        pytest.skip(f"{venue} answers in words: its list is exact, with a fixture per entry")
+    codes = page_codes(venue, dialect.code)
+    assert len(codes) > 10
+    assert codes <= {answer.name for answer in dialect.answers()}
 
 
 @pytest.mark.parametrize("meaning", [Meaning.REJECTED, Meaning.RATE_LIMITED, Meaning.NOT_SENT, Meaning.UNKNOWN])
