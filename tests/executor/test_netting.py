@@ -10,9 +10,10 @@ import pytest
 
 from core.messages import LegOrder, OpenPair, OrderCanceled, PairStatus, Sending, SubmitOrder
 from core.types import OrderStatus, Quote, Side, Stale, TimeInForce
+from executor.outcome import RejectCode
 from executor.records import Netted
 from executor.state import PairBook
-from tests.executor.fake_gateway import Plan
+from tests.executor.fake_gateway import Answer, Plan
 from tests.executor.rig import LONG, SHORT, Rig, settle
 
 KEY = (LONG, "BTC")
@@ -239,4 +240,19 @@ async def test_a_pair_with_an_order_under_way_is_nobodys_counterparty(rig: Rig) 
     for pair in (first, second):
         await rig.until_final(pair)
     assert rig.truth((LONG, "BTC")) == rig.truth((SHORT, "BTC")) == 0
+    rig.check()
+
+
+async def test_a_pair_whose_other_leg_cannot_go_gives_nothing_away_inside(rig: Rig) -> None:
+    first = await opened(rig, rig.open_command("0.01"))
+    rig.gateways[SHORT].plans.append(Plan(answer=Answer.REJECT, code=RejectCode.MARGIN, held=True))
+    second = await opened(rig, turned(rig, "0.006"))
+    rig.gateways[SHORT].entry_ready = False
+    rig.pairs.request_close(first, "test")
+    rig.gateways[SHORT].release()
+    await settle()
+    await rig.turn()
+    assert netted(rig) == [], "it would stand with one leg"
+    assert (first.long.lots, first.short.lots) == (10, -5)
+    assert second.status is PairStatus.CLOSED, "unwound at the venue"
     rig.check()

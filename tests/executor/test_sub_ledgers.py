@@ -5,6 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from core.errors import InvariantError
@@ -201,3 +202,12 @@ async def test_a_foreign_fill_takes_what_is_by_hand_before_it_takes_a_leg(rig: R
     assert rig.state.sub_ledgers(KEY) == {"scalp": 6}
     assert pair.imbalance_qty == 0
     rig.check()
+
+
+async def test_what_a_flatten_takes_of_an_order_by_hand_is_gone(rig: Rig) -> None:
+    rig.engine.send([by_hand(rig, Side.BUY, 4)])
+    await settle()
+    rig.engine.send([msgspec.structs.replace(by_hand(rig, Side.SELL, 4), purpose="flatten", strategy="")])
+    await settle()
+    assert rig.state.sub_ledgers(KEY) == {}
+    assert rig.state.positions[KEY].by_hand_lots == 0
