@@ -16,7 +16,7 @@ import pytest
 from core.clock import NS_PER_S
 from core.errors import VenueError
 from core.roster import SPEC
-from core.types import Side, TimeInForce, Venue
+from core.types import LiquiditySide, Side, TimeInForce, Venue
 from core.venue_spec import VenueKind
 from executor.outcome import Accepted, Rejected, Unknown, Unsent
 from executor.venues.base import NotFound, VenueOrder
@@ -123,7 +123,12 @@ async def test_a_fill_is_the_same_by_every_source(bench: Bench) -> None:
     read = [f for f in await gateway.fills_since(0) if f.client_order_id == request.client_order_id]
     assert {f.trade_id for f in read} == {f.trade_id for f in told}
     assert sum(f.lots for f in read) == request.lots
-    assert await bench.lots() == request.lots
+    assert {f.liquidity for f in (*told, *read)} == {LiquiditySide.TAKER}
+    (position,) = [p for p in await gateway.positions() if p.symbol == bench.dialect.symbol]
+    assert position.lots == request.lots
+    assert position.mark_px > 0 or gateway.traits.wallet
+    if order.avg_px is not None and not gateway.traits.wallet:
+        assert position.avg_entry_px == pytest.approx(order.avg_px, rel=Decimal("0.001"))
     rows = [row for row in bench.truth()["fill_rows"] if row["trade_id"] in {f.trade_id for f in read}] or [
         row for row in bench.truth()["fill_rows"] if row["order_id"] == order.venue_order_id
     ]

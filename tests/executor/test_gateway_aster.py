@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import pathlib
 from collections.abc import AsyncIterator, Iterator
-from decimal import Decimal
 from typing import Any
 
 import msgspec
@@ -13,11 +11,10 @@ import pytest
 
 from core.clock import NS_PER_MS, NS_PER_S, SystemClock
 from core.errors import NotSent, VenueError
-from core.ids import parse_client_order_id
-from core.types import LiquiditySide, OrderStatus, Side, TimeInForce
-from executor.outcome import Accepted, RejectCode, Rejected, Unknown, Unsent
+from core.types import OrderStatus, Side, TimeInForce
+from executor.outcome import Accepted, RejectCode, Rejected, Unsent
 from executor.venues import _aster_reads
-from executor.venues.base import NotFound, PositionSeen, VenueOrder
+from executor.venues.base import NotFound, VenueOrder
 from tests.executor.local_servers import free_port
 from tests.executor.sandbox_process import SandboxProcess, Station, eventually, sandbox
 
@@ -74,37 +71,6 @@ async def test_start_reads_catalogue_fees_and_clock(station: Station) -> None:
     assert gateway.signer_id != gateway.account_id
 
 
-async def test_ioc_fills_and_every_source_agrees(station: Station, box: SandboxProcess) -> None:
-    request, outcome = await station.place("BTC", Side.BUY, 300.0)
-    assert isinstance(outcome, Accepted), outcome
-    assert outcome.status is OrderStatus.FILLED
-    assert outcome.filled_lots == request.lots
-    await eventually(lambda: sum(f.lots for f in station.fills(request.client_order_id)) == request.lots)
-    fill = station.fills(request.client_order_id)[0]
-    assert fill.venue_order_id == outcome.venue_order_id
-    assert fill.liquidity is LiquiditySide.TAKER
-    assert fill.side is Side.BUY
-    rate = Decimal(repr(station.gateway.fees.taker))
-    notional = fill.px * fill.lots * request.instrument.lot_size
-    assert fill.fee_usd == pytest.approx(notional * rate, abs=Decimal("1e-5"))
-    await eventually(lambda: [o.status for o in station.orders(request.client_order_id)][-1:] == [OrderStatus.FILLED])
-    assert any(isinstance(e, PositionSeen) and e.position.lots == request.lots for e in station.events)
-
-    read = [f for f in await station.gateway.fills_since(0) if f.client_order_id == request.client_order_id]
-    assert {f.trade_id for f in read} == {f.trade_id for f in station.fills(request.client_order_id)}
-    assert sum(f.fee_usd for f in read) == sum(f.fee_usd for f in station.fills(request.client_order_id))
-    (position,) = await station.gateway.positions()
-    assert (position.symbol, position.lots) == ("BTC", request.lots)
-    assert outcome.avg_px is not None
-    assert position.avg_entry_px == pytest.approx(outcome.avg_px, rel=Decimal("1e-6"))
-    assert position.mark_px > 0
-    truth = box.account(VENUE, station.gateway.account_id)["positions"]["BTCUSDT"]
-    assert Decimal(truth["qty"]) == position.lots * request.instrument.lot_size
-    found = await station.gateway.lookup(request.instrument, request.client_order_id)
-    assert isinstance(found, VenueOrder)
-    assert (found.status, found.filled_lots) == (OrderStatus.FILLED, request.lots)
-
-
 async def test_fills_of_an_earlier_process_are_told_by_order_id(station: Station, box: SandboxProcess) -> None:
     request, outcome = await station.place("ETH", Side.BUY, 100.0)
     assert isinstance(outcome, Accepted)
@@ -113,18 +79,6 @@ async def test_fills_of_an_earlier_process_are_told_by_order_id(station: Station
         assert read[request.client_order_id].venue_order_id == outcome.venue_order_id
         gateway: Any = later.gateway
         assert gateway._memory.sent(request.client_order_id) is None
-
-
-async def test_short_and_balance(station: Station, box: SandboxProcess) -> None:
-    request, outcome = await station.place("ETH", Side.SELL, 200.0)
-    assert outcome.status is OrderStatus.FILLED
-    (position,) = await station.gateway.positions()
-    assert position.lots == -request.lots
-    balance = await station.gateway.balance()
-    truth = box.account(VENUE, station.gateway.account_id)
-    assert balance.equity_usd == pytest.approx(Decimal(truth["equity_usd"]), rel=Decimal("1e-4"))
-    assert balance.free_margin_usd == pytest.approx(Decimal(truth["free_usd"]), rel=Decimal("1e-3"))
-    assert balance.maintenance_margin_usd > 0
 
 
 async def test_ioc_without_match_ends_expired_with_nothing_filled(station: Station) -> None:
@@ -173,20 +127,6 @@ async def test_post_only(station: Station) -> None:
     await eventually(lambda: [o.status for o in station.orders(request.client_order_id)][-1:] == [OrderStatus.CANCELED])
 
 
-async def test_cancel_by_client_id(station: Station) -> None:
-    request, _ = await station.place("SOL", Side.SELL, tif=TimeInForce.GTC, cross_bps=-100.0)
-    assert (await station.cancel(request)).status is OrderStatus.CANCELED
-
-
-async def test_reduce_only_never_flips(station: Station) -> None:
-    _, alone = await station.place("ETH", Side.SELL, reduce_only=True)
-    assert isinstance(alone, Rejected)
-    assert alone.code is RejectCode.REDUCE_ONLY
-    opened, _ = await station.place("ETH", Side.BUY, 60.0)
-    await station.place("ETH", Side.SELL, lots=opened.lots * 3, reduce_only=True, cross_bps=50.0)
-    assert all(position.lots >= 0 for position in await station.gateway.positions())
-
-
 @pytest.mark.parametrize(
     ("change", "code"),
     [
@@ -206,15 +146,6 @@ async def test_min_notional(station: Station) -> None:
     outcome = await station.send(await station.request("PEPE", Side.BUY, lots=1))
     assert isinstance(outcome, Rejected)
     assert outcome.code is RejectCode.MIN_NOTIONAL
-
-
-async def test_leverage_is_set_and_read_back(station: Station) -> None:
-    instrument = station.instrument("SOL")
-    for times in (3, 5):
-        await station.gateway.set_leverage(instrument, times, station.gateway.nonces.next())
-        assert await station.gateway.leverage(instrument) == times
-    with pytest.raises(VenueError, match="400"):
-        await station.gateway.set_leverage(instrument, 999, station.gateway.nonces.next())
 
 
 async def test_isolated_margin_is_turned_to_cross_before_leverage(station: Station) -> None:
@@ -259,15 +190,6 @@ async def test_bound_of_doubt_is_the_nonce_window(station: Station) -> None:
     assert station.gateway.unknown_bound_ns(stranger) == request.expires_wire_ns + 10 * NS_PER_S
 
 
-async def test_a_used_nonce_is_refused(station: Station) -> None:
-    nonce = station.gateway.nonces.next()
-    first = await station.gateway.submit(station.gateway.prepare(await station.request("ETH", Side.BUY), nonce))
-    assert isinstance(first, Accepted)
-    second = await station.gateway.submit(station.gateway.prepare(await station.request("ETH", Side.BUY), nonce))
-    assert isinstance(second, Rejected)
-    assert second.code is RejectCode.NONCE
-
-
 async def test_noop_kills_an_order_in_flight_and_proves_nothing_after_it(station: Station) -> None:
     request = await station.request("ETH", Side.BUY)
     nonce = station.gateway.nonces.next()
@@ -288,52 +210,6 @@ async def test_noop_kills_an_order_in_flight_and_proves_nothing_after_it(station
         assert await late is False
 
 
-async def test_lost_connection_after_sending_is_unknown_and_lookup_tells(station: Station) -> None:
-    gateway: Any = station.gateway
-    request = await station.request("ETH", Side.BUY)
-    order = station.gateway.submit(station.gateway.prepare(request, station.gateway.nonces.next()))
-    busy = [each for each in gateway._order_lane._connections if not each.is_free]
-    busy[0]._lost("cut by the test")
-    outcome = await order
-    assert isinstance(outcome, Unknown), outcome
-    await asyncio.sleep(0.2)
-    found = await station.gateway.lookup(request.instrument, request.client_order_id)
-    assert isinstance(found, VenueOrder)
-    assert found.status is OrderStatus.FILLED
-
-
-async def test_a_fill_during_a_gap_is_read_after_stream_up(station: Station) -> None:
-    gateway: Any = station.gateway
-    gateway._lane.reset("cut by the test")
-    await eventually(lambda: station.downs)
-    request, filled = await station.place("ETH", Side.BUY, 60.0)
-    assert isinstance(filled, Accepted), filled
-    await eventually(lambda: len(station.ups) == 2)
-    since_ns = station.ups[-1].since_wire_ns
-    assert 0 < since_ns <= SystemClock().wire_ns()
-    assert request.client_order_id in [f.client_order_id for f in await station.gateway.fills_since(since_ns)]
-
-
-async def test_an_expired_listen_key_brings_a_new_one(station: Station) -> None:
-    gateway: Any = station.gateway
-    await gateway._reads.act("DELETE", "/fapi/v3/listenKey")
-    await eventually(lambda: len(station.ups) == 2)
-    assert "expired" in station.downs[0].reason
-    request, _ = await station.place("ETH", Side.BUY, 60.0)
-    await eventually(lambda: station.fills(request.client_order_id))
-
-
-async def test_fill_of_a_manual_order_is_foreign(station: Station, box: SandboxProcess) -> None:
-    async with Station(VENUE, box) as other:
-        request = await other.request("ETH", Side.BUY)
-        foreign = msgspec.structs.replace(request, client_order_id="web_by-hand")
-        assert parse_client_order_id(foreign.client_order_id) is None
-        assert isinstance(await other.send(foreign), Accepted)
-        await eventually(lambda: station.fills(None))
-        assert station.fills(None)[0].lots == request.lots
-        assert any(f.client_order_id is None for f in await station.gateway.fills_since(0))
-
-
 async def test_connection_refused_is_unsent_and_start_raises(box: SandboxProcess) -> None:
     port = free_port()
     station = Station(VENUE, box, rest_url=f"http://127.0.0.1:{port}", ws_url=f"ws://127.0.0.1:{port}")
@@ -345,20 +221,6 @@ async def test_connection_refused_is_unsent_and_start_raises(box: SandboxProcess
     outcome = await station.send(request)
     assert isinstance(outcome, Unsent), outcome
     await station.gateway.close()
-
-
-async def test_a_venue_that_goes_away_is_unsent_and_comes_back(station: Station, box: SandboxProcess) -> None:
-    request = await station.request("ETH", Side.BUY)
-    await asyncio.to_thread(box.control, "venue", {"venue": VENUE, "serving": False})
-    try:
-        await eventually(lambda: not station.gateway.entry_ready)
-        assert isinstance(await station.send(request), Unsent)
-        with pytest.raises(VenueError):
-            await station.gateway.positions()
-    finally:
-        await asyncio.to_thread(box.control, "venue", {"venue": VENUE, "serving": True})
-    await eventually(lambda: station.gateway.entry_ready and len(station.ups) == 2, 20.0)
-    assert isinstance((await station.place("ETH", Side.BUY))[1], Accepted)
 
 
 class Shifted(SystemClock):
@@ -407,11 +269,3 @@ async def test_throttle_keeps_its_reserve(box: SandboxProcess) -> None:
         assert isinstance(await station.send(request), Unsent)
         gateway._throttle._level = 1e6
         await station.flat()
-
-
-async def test_rehearsal_sends_nothing_and_takes_no_nonce(station: Station) -> None:
-    gateway: Any = station.gateway
-    before = (gateway.nonces._last, len(gateway._memory._sent))
-    for _ in range(100):
-        station.gateway.rehearse()
-    assert (gateway.nonces._last, len(gateway._memory._sent)) == before

@@ -7,7 +7,6 @@ import json
 import pathlib
 import re
 from collections.abc import AsyncIterator
-from decimal import Decimal
 from typing import Any
 
 import msgspec
@@ -15,10 +14,9 @@ import pytest
 
 from core.clock import NS_PER_MS, NS_PER_S, SystemClock
 from core.errors import NotSent, VenueError
-from core.ids import parse_client_order_id
-from core.types import LiquiditySide, OrderStatus, Side, TimeInForce
+from core.types import OrderStatus, Side, TimeInForce
 from executor import backoff
-from executor.outcome import Accepted, RejectCode, Rejected, Unknown, Unsent
+from executor.outcome import Accepted, RejectCode, Rejected, Unsent
 from executor.venues import _hyperliquid_stream
 from executor.venues.base import NotFound, VenueOrder
 from tests.executor.local_servers import free_port
@@ -46,46 +44,6 @@ async def test_start_reads_catalogue_fees_and_clock(station: Station) -> None:
     assert 0.5 < gateway.rate_budget_ratio <= 1.0
     assert [up.since_wire_ns for up in station.ups] == [0]
     assert gateway.signer_id != gateway.account_id
-
-
-async def test_ioc_fills_and_every_source_agrees(station: Station, box: SandboxProcess) -> None:
-    request, outcome = await station.place("BTC", Side.BUY, 100.0)
-    assert isinstance(outcome, Accepted), outcome
-    assert outcome.status is OrderStatus.FILLED
-    assert outcome.filled_lots == request.lots
-    await eventually(lambda: sum(f.lots for f in station.fills(request.client_order_id)) == request.lots)
-    fill = station.fills(request.client_order_id)[0]
-    assert fill.venue_order_id == outcome.venue_order_id
-    assert fill.liquidity is LiquiditySide.TAKER
-    assert fill.side is Side.BUY
-    assert fill.fee_usd == pytest.approx(
-        fill.px * fill.lots * request.instrument.lot_size * Decimal("0.00045"), abs=Decimal("1e-5")
-    )
-    await eventually(lambda: [o.status for o in station.orders(request.client_order_id)][-1:] == [OrderStatus.FILLED])
-
-    read = [f for f in await station.gateway.fills_since(0) if f.client_order_id == request.client_order_id]
-    assert {f.trade_id for f in read} == {f.trade_id for f in station.fills(request.client_order_id)}
-    (position,) = await station.gateway.positions()
-    assert (position.symbol, position.lots) == ("BTC", request.lots)
-    assert position.avg_entry_px == pytest.approx(outcome.avg_px, rel=Decimal("1e-6"))
-    assert position.mark_px > 0
-    truth = box.account(VENUE, station.gateway.account_id)["positions"]["BTC"]
-    assert Decimal(truth["qty"]) == position.lots * request.instrument.lot_size
-    found = await station.gateway.lookup(request.instrument, request.client_order_id)
-    assert isinstance(found, VenueOrder)
-    assert (found.status, found.filled_lots) == (OrderStatus.FILLED, request.lots)
-
-
-async def test_short_and_balance(station: Station, box: SandboxProcess) -> None:
-    request, outcome = await station.place("ETH", Side.SELL, 200.0)
-    assert outcome.status is OrderStatus.FILLED
-    (position,) = await station.gateway.positions()
-    assert position.lots == -request.lots
-    balance = await station.gateway.balance()
-    truth = box.account(VENUE, station.gateway.account_id)
-    assert balance.equity_usd == pytest.approx(Decimal(truth["equity_usd"]), rel=Decimal("1e-4"))
-    assert balance.free_margin_usd == pytest.approx(Decimal(truth["free_usd"]), rel=Decimal("1e-3"))
-    assert balance.maintenance_margin_usd > 0
 
 
 async def test_ioc_without_match_is_a_certain_rejection(station: Station) -> None:
@@ -135,11 +93,6 @@ async def test_post_only(station: Station) -> None:
     await eventually(lambda: [o.status for o in station.orders(request.client_order_id)][-1:] == [OrderStatus.CANCELED])
 
 
-async def test_cancel_by_client_id(station: Station) -> None:
-    request, _ = await station.place("SOL", Side.SELL, tif=TimeInForce.GTC, cross_bps=-100.0)
-    assert (await station.cancel(request)).status is OrderStatus.CANCELED
-
-
 async def test_reduce_only_is_shrunk_never_flips(station: Station) -> None:
     _, alone = await station.place("ETH", Side.SELL, reduce_only=True)
     assert isinstance(alone, Rejected)
@@ -173,15 +126,6 @@ async def test_refusals_of_an_order(station: Station, change: dict[str, Any], co
     assert outcome.code is code
 
 
-async def test_leverage_is_set_and_read_back(station: Station) -> None:
-    instrument = station.instrument("SOL")
-    for times in (3, 5):
-        await station.gateway.set_leverage(instrument, times, station.gateway.nonces.next())
-        assert await station.gateway.leverage(instrument) == times
-    with pytest.raises(VenueError, match="refused"):
-        await station.gateway.set_leverage(instrument, 999, station.gateway.nonces.next())
-
-
 async def test_an_expired_order_is_refused_and_absence_is_then_definitive(station: Station) -> None:
     request = await station.request("BTC", Side.BUY, ttl_ns=-5 * NS_PER_S)
     outcome = await station.send(request)
@@ -192,15 +136,6 @@ async def test_an_expired_order_is_refused_and_absence_is_then_definitive(statio
     station.gateway.prepare(fresh, station.gateway.nonces.next())
     assert await station.gateway.lookup(fresh.instrument, fresh.client_order_id) == NotFound(definitive=False)
     assert await station.gateway.lookup(fresh.instrument, "7a6d" + "0" * 28) == NotFound(definitive=False)
-
-
-async def test_a_used_nonce_is_refused(station: Station) -> None:
-    nonce = station.gateway.nonces.next()
-    first = await station.gateway.submit(station.gateway.prepare(await station.request("BTC", Side.BUY), nonce))
-    assert isinstance(first, Accepted)
-    second = await station.gateway.submit(station.gateway.prepare(await station.request("BTC", Side.BUY), nonce))
-    assert isinstance(second, Rejected)
-    assert second.code is RejectCode.DUPLICATE_ID
 
 
 async def test_noop_kills_an_order_in_flight_and_fails_after_it(station: Station) -> None:
@@ -221,36 +156,6 @@ async def test_noop_kills_an_order_in_flight_and_fails_after_it(station: Station
     assert await late is False
 
 
-async def test_lost_connection_after_sending_is_unknown_and_lookup_tells(station: Station) -> None:
-    request = await station.request("BTC", Side.BUY)
-    order = station.gateway.submit(station.gateway.prepare(request, station.gateway.nonces.next()))
-    gateway: Any = station.gateway
-    gateway._lane.reset("cut by the test")
-    outcome = await order
-    assert isinstance(outcome, Unknown), outcome
-    await eventually(lambda: len(station.ups) == 2)
-    await asyncio.sleep(0.2)
-    found = await station.gateway.lookup(request.instrument, request.client_order_id)
-    assert isinstance(found, VenueOrder)
-    assert found.status is OrderStatus.FILLED
-
-
-async def test_a_fill_during_a_gap_is_read_after_stream_up(station: Station) -> None:
-    gateway: Any = station.gateway
-    resting, outcome = await station.place("BTC", Side.BUY, 60.0, tif=TimeInForce.GTC, cross_bps=-100.0)
-    assert outcome.status is OrderStatus.ACCEPTED
-    gateway._lane.reset("cut by the test")
-    await eventually(lambda: station.downs)
-    request, filled = await station.place("ETH", Side.BUY, 60.0)  # by REST, as the socket is down or fresh
-    assert isinstance(filled, Accepted), filled
-    await eventually(lambda: len(station.ups) == 2)
-    since_ns = station.ups[-1].since_wire_ns
-    assert 0 < since_ns <= SystemClock().wire_ns()
-    seen = [f.client_order_id for f in await station.gateway.fills_since(since_ns)]
-    assert request.client_order_id in seen
-    await station.cancel(resting)
-
-
 async def test_rest_is_the_fallback_when_the_socket_is_not_warm(station: Station) -> None:
     gateway: Any = station.gateway
     gateway._lane._socket.drop("cut by the test")
@@ -259,18 +164,6 @@ async def test_rest_is_the_fallback_when_the_socket_is_not_warm(station: Station
     gateway._lane._socket = None
     outcome = await station.send(request)
     assert isinstance(outcome, Accepted), outcome
-
-
-async def test_fill_of_a_manual_order_is_foreign(station: Station, box: SandboxProcess) -> None:
-    other = Station(VENUE, box)
-    async with other:
-        request = await other.request("BTC", Side.BUY)
-        foreign = msgspec.structs.replace(request, client_order_id="ab" * 16)
-        assert parse_client_order_id(foreign.client_order_id) is None
-        assert isinstance(await other.send(foreign), Accepted)
-        await eventually(lambda: station.fills(None))
-        assert station.fills(None)[0].lots == request.lots
-        assert any(f.client_order_id is None for f in await station.gateway.fills_since(0))
 
 
 async def test_connection_refused_is_unsent_and_start_raises(box: SandboxProcess) -> None:
@@ -370,14 +263,6 @@ async def test_throttle_keeps_its_reserve(box: SandboxProcess) -> None:
         assert isinstance(outcome, Unsent)
         gateway._throttle._level = 1e6
         await station.flat()
-
-
-async def test_rehearsal_sends_nothing_and_takes_no_nonce(station: Station) -> None:
-    gateway: Any = station.gateway
-    before = (list(station.blocks), gateway._throttle.ratio, len(gateway._memory._sent))
-    for _ in range(100):
-        station.gateway.rehearse()
-    assert (list(station.blocks), pytest.approx(gateway._throttle.ratio, abs=0.1), len(gateway._memory._sent)) == before
 
 
 def test_post_envelope_vector() -> None:

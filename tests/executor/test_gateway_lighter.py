@@ -18,8 +18,7 @@ from core.errors import NotSent, RateLimited, VenueError
 from core.ids import parse_client_order_id
 from core.settings import NonceMode
 from core.types import LiquiditySide, OrderStatus, Side, TimeInForce
-from executor.outcome import Accepted, RejectCode, Rejected, Unknown, Unsent
-from executor.venues import _lighter_entry, _lighter_reads
+from executor.outcome import Accepted, RejectCode, Rejected, Unsent
 from executor.venues.base import NotFound, OrderRequest, PositionSeen, VenueOrder
 from tests.executor.local_servers import free_port
 from tests.executor.sandbox_process import SandboxProcess, Station, eventually, sandbox
@@ -100,18 +99,6 @@ async def test_ioc_fills_and_every_source_agrees(box: SandboxProcess, entry: str
         assert (found.status, found.filled_lots) == (OrderStatus.FILLED, request.lots)
 
 
-async def test_short_and_balance(station: Station, box: SandboxProcess) -> None:
-    request = await accepted(station, "ETH", Side.SELL, 200.0)
-    await ended(station, request)
-    (position,) = await station.gateway.positions()
-    assert position.lots == -request.lots
-    balance = await station.gateway.balance()
-    truth = await asyncio.to_thread(box.account, VENUE, station.gateway.account_id)
-    assert balance.equity_usd == pytest.approx(Decimal(truth["equity_usd"]), rel=Decimal("1e-4"))
-    assert balance.free_margin_usd == pytest.approx(Decimal(truth["free_usd"]), rel=Decimal("1e-3"))
-    assert balance.maintenance_margin_usd > 0
-
-
 async def test_ioc_without_match_ends_expired_with_nothing_filled(station: Station) -> None:
     request = await accepted(station, "BTC", Side.BUY, 300.0, cross_bps=-50.0)
     order = await ended(station, request)
@@ -186,16 +173,6 @@ async def test_refusals(station: Station) -> None:
         station.gateway.prepare(msgspec.structs.replace(price, client_order_id="x y"), station.gateway.nonces.next())
 
 
-async def test_leverage_is_set_and_read_back(station: Station) -> None:
-    instrument = station.instrument("SOL")
-    assert await station.gateway.leverage(instrument) >= 1
-    for times in (3, 5):
-        await station.gateway.set_leverage(instrument, times, station.gateway.nonces.next())
-        assert await station.gateway.leverage(instrument) == times
-    with pytest.raises(VenueError, match="21613"):
-        await station.gateway.set_leverage(instrument, 999, station.gateway.nonces.next())
-
-
 async def test_orders_of_an_earlier_process_are_told_by_the_journal(station: Station, box: SandboxProcess) -> None:
     request = await accepted(station, "ETH", Side.BUY)
     await ended(station, request)
@@ -221,19 +198,6 @@ async def test_orders_of_an_earlier_process_are_told_by_the_journal(station: Sta
             await later.cancel(msgspec.structs.replace(resting, client_order_id=listed.client_order_id)), Accepted
         )
         assert (await ended(station, resting)).status is OrderStatus.CANCELED
-
-
-async def test_a_foreign_order_is_foreign(station: Station) -> None:
-    gateway: Any = station.gateway
-    request = await station.request("ETH", Side.BUY)
-    signature = gateway._signer.create_order(
-        market=request.instrument.venue_index, client_index=178_554_256_601, base_amount=request.lots,
-        price=request.limit_ticks, is_ask=False, time_in_force=0, reduce_only=False, expiry_ms=0,
-        nonce=gateway.nonces.next(), skip_nonce=True,
-    )  # fmt: skip
-    await gateway._entry._send(await signature)
-    await eventually(lambda: station.fills(None))
-    assert [f.client_order_id for f in await station.gateway.fills_since(0)] == [None]
 
 
 async def test_a_used_nonce_is_refused_and_a_restart_goes_on_above_it(station: Station, box: SandboxProcess) -> None:
@@ -272,20 +236,6 @@ async def test_strict_nonces(box: SandboxProcess, mode: NonceMode) -> None:
         await ended(station, await accepted(station, "ETH", Side.BUY))
         async with Station(VENUE, box, nonce_mode=mode, **PREMIUM) as later:
             await ended(later, await accepted(later, "ETH", Side.BUY))
-
-
-@pytest.mark.parametrize("way", ["silent", "broken"])
-async def test_a_lost_answer_is_unknown_and_the_lookup_tells(box: SandboxProcess, way: str) -> None:
-    async with Station(VENUE, box, request_timeout_ms=700.0, **PREMIUM) as station:
-        await fault(box, "lost_answer", way=way)
-        request = await station.request("ETH", Side.BUY)
-        outcome = await station.send(request)
-        assert isinstance(outcome, Unknown), outcome
-        assert not station.gateway.may_send(priority=False)
-        await asyncio.sleep(0.2)
-        found = await station.gateway.lookup(request.instrument, request.client_order_id)
-        assert isinstance(found, VenueOrder)
-        assert found.status is OrderStatus.FILLED
 
 
 @pytest.mark.parametrize("mode", [NonceMode.SKIP, NonceMode.OPTIMISTIC])
@@ -373,19 +323,6 @@ async def test_what_was_refused_is_not_looked_up(station: Station) -> None:
     assert station.orders(request.client_order_id) == []
 
 
-async def test_a_fill_during_a_gap_is_read_after_stream_up(station: Station) -> None:
-    gateway: Any = station.gateway
-    gateway._socket.lane.reset("cut by the test")
-    await eventually(lambda: station.downs)
-    request, outcome = await station.place("ETH", Side.BUY, 60.0)  # by REST
-    assert isinstance(outcome, Accepted), outcome
-    await eventually(lambda: len(station.ups) == 2)
-    since_ns = station.ups[-1].since_wire_ns
-    assert 0 < since_ns <= SystemClock().wire_ns()
-    await asyncio.sleep(0.1)
-    assert request.client_order_id in [f.client_order_id for f in await station.gateway.fills_since(since_ns)]
-
-
 async def test_expired_tokens_are_made_anew(station: Station, box: SandboxProcess) -> None:
     await fault(box, "expired_auth", traffic=["private"], times=1)
     await eventually(lambda: len(station.ups) == 2)
@@ -436,22 +373,6 @@ async def test_connection_refused_is_unsent_and_start_raises(box: SandboxProcess
     outcome = await station.send(request)
     assert isinstance(outcome, Unsent), outcome
     await station.gateway.close()
-
-
-async def test_a_venue_that_goes_away_is_unsent_and_comes_back(station: Station, box: SandboxProcess) -> None:
-    request = await station.request("ETH", Side.BUY)
-    await asyncio.to_thread(box.control, "venue", {"venue": VENUE, "serving": False})
-    try:
-        await eventually(lambda: not station.gateway.entry_ready)
-        assert isinstance(await station.send(request), Unsent)
-        with pytest.raises(VenueError):
-            await station.gateway.positions()
-    finally:
-        await asyncio.to_thread(box.control, "venue", {"venue": VENUE, "serving": True})
-    station.gateway.wake()
-    await eventually(lambda: station.gateway.entry_ready and len(station.ups) == 2, 20.0)
-    await readable(station)
-    assert isinstance((await station.place("ETH", Side.BUY))[1], Accepted)
 
 
 async def readable(station: Station) -> None:
@@ -526,15 +447,3 @@ async def test_a_wrong_key_is_told_at_start_and_stays_hidden(box: SandboxProcess
     hidden = [each for each in shown if "Log object" not in each and CANARY in each and "_secrets" not in each]
     assert not hidden
     assert CANARY not in f"{caught.value!r} {station.out.lines}"
-
-
-async def test_rehearsal_sends_nothing_and_takes_no_nonce(station: Station) -> None:
-    gateway: Any = station.gateway
-    before = (gateway.nonces._last, len(gateway._memory._sent))
-    for _ in range(3 * 50):
-        station.gateway.rehearse()
-        await asyncio.sleep(0)
-    assert (gateway.nonces._last, len(gateway._memory._sent)) == before
-    await eventually(lambda: gateway._signer.idle)
-    assert _lighter_entry.NONCE_LAG_S > 0.35
-    assert _lighter_reads.ORDERS_KEPT_NS < 24 * 3600 * NS_PER_S

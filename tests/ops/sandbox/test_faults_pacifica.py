@@ -6,9 +6,6 @@ An accepted order has no end yet here: the private channels tell it, or the look
 from __future__ import annotations
 
 import asyncio
-import json
-import time
-import urllib.request
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
@@ -16,15 +13,13 @@ from typing import Any
 import pytest
 
 from core.clock import NS_PER_S
-from core.types import FundingKind, Liquidity, OrderStatus, Quote, QuoteFlag, Side, TimeInForce, Venue
+from core.types import OrderStatus, Side, TimeInForce, Venue
 from executor.outcome import Accepted, RejectCode, Rejected, Unknown, Unsent
 from executor.venues import _pacifica_reads
 from executor.venues._pacifica_rows import client_id
 from executor.venues.base import NotFound, OrderRequest, VenueOrder
 from ops.sandbox.garbage import SHAPES
 from tests.executor.sandbox_process import SandboxProcess, Station, eventually, sandbox
-from tests.feeds.test_feed_process import SYMBOLS, until
-from tests.ops.sandbox.test_faults_feed import Watched
 
 VENUE = Venue("pacifica")
 QUICK: dict[str, Any] = {"request_timeout_ms": 300.0, "verify_delay_s": 0.1}
@@ -220,113 +215,3 @@ async def test_a_clock_that_is_off_is_refused_to_sign_for(station: Station, box:
     assert abs(station.gateway.clock_offset_ns) < NS_PER_S
     _, outcome = await station.place("ETH", Side.BUY, 60.0, cross_bps=100.0)
     assert isinstance(outcome, Accepted), outcome
-
-
-# ---- the feed -----------------------------------------------------------------------------------------------------
-
-
-class Market(Watched):
-    """One venue, its feed, and the venue's own prices."""
-
-    def mids(self, venue: Venue) -> dict[str, float]:
-        url = f"http://127.0.0.1:{self.venue_ports[venue]}/api/v1/info/prices"
-        with urllib.request.urlopen(url, timeout=10) as answer:
-            found = {row["symbol"]: float(row["mid"]) for row in json.loads(answer.read())["data"]}
-        return found | {"PEPE": found["kPEPE"] / 1000}
-
-
-@pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Market]:
-    world = Market(tmp_path_factory.mktemp("feed"), (VENUE,))
-    text = world.config.read_text().replace("[feeds]\n", "[feeds]\nsilence_reconnect_s = 1.5\n")
-    world.config.write_text(text)
-    world.start_sandbox()
-    world.start_feed(VENUE)
-    yield world
-    world.close()
-
-
-@pytest.fixture
-def market(running: Market) -> Iterator[Market]:
-    running.back(running.reader(VENUE))
-    yield running
-    running.control("clear", {})
-    assert running.processes[f"feed-{VENUE}"].poll() is None, running.log(f"feed-{VENUE}")[-3000:]
-
-
-def test_the_feed_publishes_every_symbol(market: Market) -> None:
-    reader = market.reader(VENUE)
-    mids = market.mids(VENUE)
-    for symbol in SYMBOLS:
-        slot = reader.slot(symbol)
-        assert slot is not None
-        assert market.live_quote(reader, symbol).mid == pytest.approx(mids[symbol], rel=0.02)
-        until(lambda n=slot: isinstance(reader.liquidity(n), Liquidity), f"{symbol} liquidity")
-        until(lambda n=slot: reader.funding(n, FundingKind.ESTIMATE), f"{symbol} estimate")
-        until(lambda n=slot: reader.funding(n, FundingKind.SETTLED), f"{symbol} settled rate")
-        told = reader.funding(slot, FundingKind.ESTIMATE)
-        assert told is not None
-        estimate = told[0]
-        assert estimate.interval_s == 3600
-        assert 0 < estimate.next_funding_ts_ns - time.time_ns() <= 3600 * NS_PER_S
-    assert market.count(VENUE, "feed_malformed_total") == market.count(VENUE, "feed_out_of_order_total") == 0
-
-
-def test_a_broken_and_a_silent_stream(market: Market) -> None:
-    reader = market.reader(VENUE)
-    market.fault(VENUE, "disconnect", traffic=["market"], for_s=0.5)
-    until(lambda: not reader.status()[0] and not market.usable(reader), "down, with no usable quote", 5.0)
-    market.back(reader)
-    market.fault(VENUE, "stall", traffic=["market"])
-    until(lambda: not market.usable(reader), "no quote is usable", 2.0)
-    until(lambda: "silent: no market data" in market.log(f"feed-{VENUE}"), "the feed gives the stream up", 10.0)
-    market.control("clear", {"venue": VENUE})
-    market.back(reader)
-
-
-def test_duplicates_disorder_and_gaps_never_take_a_quote_back(market: Market) -> None:
-    reader = market.reader(VENUE)
-    market.fault(VENUE, "duplicate", traffic=["market"])
-    market.fault(VENUE, "reorder", traffic=["market"], value=5)
-    market.fault(VENUE, "gap", times=20)
-    last: dict[str, int] = {}
-    end, seen = time.monotonic() + 1.5, 0
-    while time.monotonic() < end:
-        for symbol in SYMBOLS:
-            quote = market.quote(reader, symbol)
-            if isinstance(quote, Quote) and quote.flags == QuoteFlag.EXECUTABLE:
-                assert quote.exch_ts_ns >= last.get(symbol, 0), f"{symbol} went back in time"
-                last[symbol] = quote.exch_ts_ns
-                seen += 1
-        time.sleep(0.002)
-    assert seen > 500
-    assert market.count(VENUE, "feed_out_of_order_total") > 0
-
-
-def test_late_frames_are_indicative_and_a_clock_set_back_freezes_nothing(market: Market) -> None:
-    reader = market.reader(VENUE)
-    market.fault(VENUE, "slow", traffic=["market"], value=1500)
-    until(lambda: not market.usable(reader), "nothing is usable", 5.0)
-    late = market.count(VENUE, "feed_late_quotes_total")
-    until(lambda: market.count(VENUE, "feed_late_quotes_total") > late, "late quotes are counted", 5.0)
-    market.control("clear", {"venue": VENUE})
-    market.back(reader)
-    market.fault(VENUE, "clock_skew", value=30)
-    time.sleep(0.5)
-    market.control("clear", {"venue": VENUE})
-    market.control("price", {"symbol": "BTC", "bps": 300})
-    market.back(reader)
-    time.sleep(0.2)  # every symbol has moved since
-    quote, mids = market.live_quote(reader, "BTC"), market.mids(VENUE)
-    assert abs(quote.mid / mids["BTC"] - 1) < 0.01
-
-
-@pytest.mark.parametrize("way", ["binary", "types", "hostile", "times"])
-def test_garbage_is_dropped_and_counted(market: Market, way: str) -> None:
-    reader, pid = market.reader(VENUE), market.processes[f"feed-{VENUE}"].pid
-    before = market.count(VENUE, "feed_malformed_total")
-    number = market.fault(VENUE, "garbage", traffic=["market"], way=way, times=40)
-    until(lambda: market.hits(VENUE, number) == 40, "forty frames were rubbish", 10.0)
-    until(lambda: market.count(VENUE, "feed_malformed_total") >= before + 15, "they are counted", 5.0)
-    market.back(reader, 10.0)
-    assert reader.status()[4] == pid, "the same process goes on"
