@@ -95,7 +95,7 @@ class Fills(Registrar):
 
     def _owner_traded(self, fill: Fill) -> None:
         """A trade in a wallet that no order of ours made: the owner's coins, not our ledger's. Should it have taken ours too, the
-        balance shows it: read it soon."""
+        other leg shrinks now if that is known, and else when the balance shows it: it is read soon."""
         if fill.trade_id in self._strangers:
             return
         self._strangers[fill.trade_id] = None
@@ -105,9 +105,12 @@ class Fills(Registrar):
         self.log.warning(
             "wallet_traded_by_owner", venue=fill.venue, symbol=fill.symbol, side=fill.side.value, lots=fill.lots
         )
-        wallet = self.desks[fill.venue].wallet
-        if wallet is not None:
-            wallet.note_owner((fill.venue, fill.symbol), fill.lots * fill.side.sign)
+        key, wallet = (fill.venue, fill.symbol), self.desks[fill.venue].wallet
+        busy = any(order.key == key for order in self.state.open_orders())
+        taken = 0 if wallet is None else wallet.note_owner(key, fill.lots * fill.side.sign, busy=busy)
+        if taken and self.state.lots(key):
+            self.log.error("wallet_sold_ours", venue=fill.venue, symbol=fill.symbol, lots=taken)
+            self.adopt(key, max(0, self.state.lots(key) - taken), foreign=False, why="the wallet's owner sold it")
         self.on_hint(fill.venue, "a trade in the wallet that is not ours")
 
     def _find_lost(self, fill: Fill) -> None:

@@ -255,8 +255,14 @@ class _VenueFlatten:
         doubtful = {order.key for order in self._engine.state.open_orders()}
         for key in self.keys - doubtful:
             stated = self._positions.get(key[1])
-            if self._engine.state.sub_ledgers(key) and (stated is None or not stated.lots):
+            if self._has_books(key) and (stated is None or not stated.lots):
                 self._engine.adopt(key, 0, foreign=False, why="flattened: the venue says flat", cleared=True)
+
+    def _has_books(self, key: Key) -> bool:
+        """Whether our books hold anything there: also legs that stand against each other, whose sum is nothing."""
+        state = self._engine.state
+        legs = (pair.leg(key[0]) for pair in state.live_pairs() if pair.symbol == key[1])
+        return bool(state.sub_ledgers(key)) or any(leg is not None and leg.lots for leg in legs)
 
     # ---- orders -----------------------------------------------------------------------------------------------------
 

@@ -34,7 +34,13 @@ class Wallet:
         """Venue and journal agree, and nothing of ours is in flight or in doubt."""
         self._beside[key] = stated - ours
 
-    def note_owner(self, key: Key, lots: int) -> None:
-        """The owner traded signed `lots` there: what lies beside ours has changed, without us."""
-        if key in self._beside:
-            self._beside[key] += lots
+    def note_owner(self, key: Key, lots: int, *, busy: bool) -> int:
+        """The owner traded signed `lots` there: what lies beside ours has changed, without us. Returns how many lots of ours went
+        with it, for more than lay beside them was sold; 0 where that is not known, or while orders of ours are `busy` there."""
+        if key not in self._beside:
+            return 0
+        self._beside[key] += lots
+        if busy or self._beside[key] >= 0:
+            return 0
+        taken, self._beside[key] = -self._beside[key], 0
+        return taken

@@ -29,9 +29,9 @@ MISS = Plan(fill_lots=0)
 
 
 class Bench:
-    def __init__(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, **sections: dict[str, object]) -> None:
         monkeypatch.setattr("tests.executor.rig.FakeGateway", Stubborn)
-        self.rig = Rig(tmp_path)
+        self.rig = Rig(tmp_path, **sections)
         self.long: Stubborn = self.rig.gateways[LONG]  # type: ignore[assignment]
         self.short: Stubborn = self.rig.gateways[SHORT]  # type: ignore[assignment]
         for gateway in (self.long, self.short):
@@ -427,6 +427,32 @@ async def test_what_pairs_end_after_the_last_reading_is_no_residual(
     monkeypatch.setattr(flatten_module, "_pairs_final", ended)
     report = await bench.flatten()
     assert report.residual == ()
+
+
+async def test_legs_that_stand_against_each_other_end_with_the_net(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two pairs of one strategy, one each way: the net is closed, and nothing may make their legs whole again afterwards."""
+    bench = Bench(tmp_path, monkeypatch, risk={"symbol_exclusive": False, "attempt_cooldown_s": 0.0})
+    rig = bench.rig
+    rig.commands.take(rig.open_command("0.01", name="manual"), rig.operator)
+    await settle()
+    rig.read_accounts()
+    both_ways = rig.open_command(
+        "0.006", name="manual", long=rig.leg(SHORT, Side.BUY), short=rig.leg(LONG, Side.SELL), edge_bps=0.0
+    )
+    rig.commands.take(both_ways, rig.operator)
+    await settle()
+    assert (rig.truth(BTC), rig.truth((SHORT, "BTC"))) == (4, -2)
+    assert len(rig.state.live_pairs()) == 2
+    report = await bench.flatten()
+    assert report.flat
+    assert rig.state.live_pairs() == []
+    sent = [len(rig.gateways[venue].wire) for venue in (LONG, SHORT)]
+    for _ in range(5):
+        await rig.turn(5000.0)
+    assert [len(rig.gateways[venue].wire) for venue in (LONG, SHORT)] == sent
+    assert (rig.truth(BTC), rig.truth((SHORT, "BTC"))) == (0, 0)
 
 
 async def test_a_position_in_a_contract_that_nobody_lists_is_a_residual(bench: Bench) -> None:

@@ -87,6 +87,20 @@ async def test_the_owners_trades_are_not_ours_whichever_way_they_are_told(bench:
     assert bench.rig.truth((SHORT, "BTC")) == -2
 
 
+async def test_what_the_owner_sells_of_ours_shrinks_the_other_leg_in_the_same_turn(bench: Bench) -> None:
+    pair = await bench.rig.open("0.01")
+    await bench.turns(20)
+    bench.long.foreign_fill("BTC", Side.SELL, OWNERS - 1, Decimal(100_000))
+    assert len(bench.short.wire) == 1, "theirs"
+    bench.long.foreign_fill("BTC", Side.SELL, 7, Decimal(100_000))
+    assert len(bench.short.wire) == 2, "on the wire before the event returned"
+    await bench.turns(20)
+    await bench.rig.turn()
+    assert (pair.long.lots, pair.short.lots) == (4, -2)
+    assert bench.rig.truth(BTC) == 4
+    assert len(bench.events("wallet_sold_ours")) == 1
+
+
 @pytest.mark.parametrize("include_foreign", [False, True])
 async def test_flatten_sells_our_ledger_and_leaves_the_owners_coins_and_orders(
     bench: Bench, include_foreign: bool
@@ -199,6 +213,11 @@ def test_what_counts_of_a_balance() -> None:
     wallet.note_agreed(BTC, 80, 10)
     assert wallet.lots(BTC, 73, 10, in_doubt=True) == 3
     assert wallet.lots(BTC, 85, 10, in_doubt=True) == 15
+    assert wallet.note_owner(BTC, -60, busy=False) == 0
+    assert wallet.note_owner(BTC, -15, busy=True) == 0
+    assert wallet.note_owner(BTC, -1, busy=False) == 6
+    assert wallet.note_owner(BTC, 3, busy=False) == 0
+    assert Wallet().note_owner(BTC, -3, busy=False) == 0, "what lay beside was never read"
 
 
 async def test_our_own_fills_are_ours(bench: Bench) -> None:
