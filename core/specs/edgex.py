@@ -32,7 +32,7 @@ SPEC = VenueSpec(
     proof=Proof.SOCKET,
     taker_fee=0.00045,
     maker_fee=0.0004,
-    order_ttl_ms=60_000,  # a request with an older timestamp is refused
+    order_ttl_ms=10_000,  # a request whose timestamp is 60 s old is refused, and ours are 50 s old when they leave
     credentials=(
         Credential("EDGEX_ACCOUNT_ID", secret=False, form=ACCOUNT_ID),
         Credential(

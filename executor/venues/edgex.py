@@ -8,8 +8,9 @@ An accepted answer is not yet an accepted order (Traits.late_refusals): margin, 
 as an order that ends CANCELED. So every order that left is watched for: by the stream, and where that is silent by lookups
 (settings verify_*). There is no dead-man switch; a resting order therefore carries an end of its own (REST_FOR_MS).
 
-What bounds doubt is the request's timestamp, which the venue refuses beyond 60 s. The expiry in the order's signature is set
-later than that on purpose (see SIGNED_AFTER_MS). Account mode: one-way, cross margin; the venue gives no way to read the
+What bounds doubt is the request's timestamp, which the venue refuses beyond 60 s; so an order is sent with one that is most
+of that old already (see TIMESTAMP_AGE_NS). The expiry in the order's signature is set later than that on purpose (see
+SIGNED_AFTER_MS). Account mode: one-way, cross margin; the venue gives no way to read the
 margin mode that is documented, so it is the operator's to leave at cross.
 """
 
@@ -70,6 +71,11 @@ TIF_WIRE = {
     TimeInForce.POST_ONLY: "POST_ONLY",
 }
 
+TIMESTAMP_AGE_NS = 50 * NS_PER_S
+"""How old an order's timestamp is when it is signed. The venue takes timestamps of up to 60 s before its own clock, so the
+request of an order whose answer was lost can land for ten seconds more, not for a minute. Should the venue judge otherwise
+than its documents say, it refuses such an order (SIGNATURE_ERROR: nothing happened), and from then on timestamps are fresh."""
+
 SIGNED_AFTER_MS = 10 * 60 * 1000
 """How long an IOC's signature outlives its request [unsure]. The chain takes a match a moment after it is made, and what it
 does with a signature that ran out in between is not documented: a fill that the chain refuses is worse than a long expiry,
@@ -125,6 +131,7 @@ class Gateway(VenueGateway[Reads]):
         self._throttle = Throttle(settings.requests_per_min, settings.reserve_ratio, equipment.clock)
         self._catalogue: specs.Catalogue | None = None
         self._listed: dict[str, Instrument] = {}
+        self._age_ns = TIMESTAMP_AGE_NS
         self._renewed_ns = -RENEW_EVERY_NS
         self._read_lane, self._order_lane = (
             # The venue is back when a connection reopens: nothing else waits out its pause then.
@@ -233,9 +240,9 @@ class Gateway(VenueGateway[Reads]):
         terms = self._known().terms.get(request.instrument.venue_index)
         if terms is None:
             raise NotSent(f"edgex: no signing scale of {request.instrument.venue_symbol} is known")
-        wire_ns = self._clock.wire_ns()
-        self._memory.note(request, nonce, wire_ns)
-        body, handle = self._sign(request, terms, wire_ns)
+        signed_ns = self._clock.wire_ns() - self._age_ns
+        self._memory.note(request, nonce, signed_ns)
+        body, handle = self._sign(request, terms, signed_ns)
         return Prepared(client_order_id=request.client_order_id, nonce=nonce, payload=body, handle=f"{ORDER} {handle}")
 
     def prepare_cancel(self, request: CancelRequest, nonce: int) -> Prepared:
@@ -274,10 +281,12 @@ class Gateway(VenueGateway[Reads]):
             self._sign(_REHEARSAL, _REHEARSAL_TERMS, NS_PER_S)
 
     def unknown_bound_ns(self, request: OrderRequest) -> int:
-        """The request's timestamp leaves the venue's window. The clocks may be apart by what is allowed."""
+        """The request's timestamp leaves the venue's window. The clocks may be apart by what is allowed; an earlier process
+        may have signed with a fresh timestamp."""
         sent = self._memory.sent(request.client_order_id)
-        signed_ns = sent.prepared_wire_ns if sent is not None else request.expires_wire_ns
-        return signed_ns + TIMESTAMP_WINDOW_NS + SETTLE_NS + MAX_SKEW_NS
+        if sent is not None:
+            return sent.prepared_wire_ns + TIMESTAMP_WINDOW_NS + SETTLE_NS + MAX_SKEW_NS
+        return request.expires_wire_ns + TIMESTAMP_AGE_NS + SETTLE_NS + MAX_SKEW_NS
 
     async def set_leverage(self, instrument: Instrument, leverage: int, nonce: int) -> None:
         await self._reads.set_leverage(instrument, leverage)
@@ -290,9 +299,10 @@ class Gateway(VenueGateway[Reads]):
 
     # ---- private --------------------------------------------------------------------------------------------------
 
-    def _sign(self, request: OrderRequest, terms: specs.SigningTerms, wire_ns: int) -> tuple[bytes, str]:
+    def _sign(self, request: OrderRequest, terms: specs.SigningTerms, signed_ns: int) -> tuple[bytes, str]:
         """The body, and timestamp and HMAC of the request that carries it."""
-        instrument, now_ms = request.instrument, wire_ns // NS_PER_MS
+        instrument, timestamp_ms = request.instrument, signed_ns // NS_PER_MS
+        now_ms = (signed_ns + self._age_ns) // NS_PER_MS
         is_ioc = request.time_in_force is TimeInForce.IOC
         ticket = OrderTicket(
             price=plain(instrument.ticks_to_px(request.limit_ticks)),
@@ -304,7 +314,8 @@ class Gateway(VenueGateway[Reads]):
             expire_ms=(now_ms + (SIGNED_AFTER_MS if is_ioc else REST_FOR_MS)) // 1000 * 1000,  # signed in seconds
         )
         signed = self._signer.order(ticket, terms)
-        return signed.body, f"{now_ms} {self._signer.hmac_hex('POST', CREATE_PATH, signed.content, now_ms)}"
+        signature = self._signer.hmac_hex("POST", CREATE_PATH, signed.content, timestamp_ms)
+        return signed.body, f"{timestamp_ms} {signature}"
 
     def _request(self, kind: str, rest: str, prepared: Prepared) -> HttpRequest:
         if kind == ORDER:
@@ -325,6 +336,9 @@ class Gateway(VenueGateway[Reads]):
                 self._verifier.refused(prepared.client_order_id)
         if isinstance(outcome, Rejected) and outcome.code is RejectCode.AUTH:
             self._doubt_signature()
+            if kind == ORDER and self._age_ns:
+                self._age_ns = 0
+                self._log.warning("timestamps_fresh", venue=self.venue, detail="an order's aged timestamp was refused")
         return outcome
 
     async def _lookup_sent(self, client_order_id: str) -> VenueOrder | NotFound:

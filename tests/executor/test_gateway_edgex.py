@@ -15,6 +15,7 @@ import pytest
 
 from core.clock import NS_PER_MS, NS_PER_S, SystemClock
 from core.errors import NotSent, RateLimited, VenueError
+from core.roster import SPEC
 from core.settings import VenueConfig
 from core.specs import edgex as specs
 from core.types import LiquiditySide, OrderStatus, Side, TimeInForce, Venue
@@ -24,7 +25,7 @@ from executor.outcome import Accepted, RejectCode, Rejected, Unknown, Unsent
 from executor.venues import _edgex_reads, _edgex_stream
 from executor.venues._edgex_reads import TIMESTAMP_WINDOW_NS
 from executor.venues.base import Equipment, FundingSeen, NotFound, OrderRequest, PositionSeen, PrivateEvent, VenueOrder
-from executor.venues.edgex import _REHEARSAL, Gateway
+from executor.venues.edgex import _REHEARSAL, TIMESTAMP_AGE_NS, Gateway
 from ops.sandbox.venues._edgex_listing import listings, metadata
 from tests.executor.local_servers import LogLines, free_port, http_reply, read_request, serve
 from tests.executor.sandbox_process import SandboxProcess, Station, eventually, sandbox
@@ -309,14 +310,30 @@ async def test_the_venue_refuses_what_is_older_than_the_window(box: SandboxProce
         assert "SIGNATURE_ERROR" in outcome.detail
 
 
-async def test_bound_of_doubt_lies_beyond_the_window(station: Station) -> None:
+async def test_bound_of_doubt_is_what_is_left_of_the_window(station: Station) -> None:
     request = await station.request("BTC", Side.BUY, 100.0)
     before = station.clock.wire_ns()
+    left_ns = TIMESTAMP_WINDOW_NS - TIMESTAMP_AGE_NS
+    assert left_ns == SPEC[Venue(VENUE)].order_ttl_ms * NS_PER_MS
     unsigned = station.gateway.unknown_bound_ns(request)
-    assert unsigned >= request.expires_wire_ns + TIMESTAMP_WINDOW_NS
+    assert unsigned >= request.expires_wire_ns + TIMESTAMP_AGE_NS  # an earlier process may have signed freshly
     station.gateway.prepare(request, station.gateway.nonces.next())
     bound = station.gateway.unknown_bound_ns(request)
-    assert before + TIMESTAMP_WINDOW_NS < bound < before + TIMESTAMP_WINDOW_NS + 6 * NS_PER_S
+    assert before + left_ns < bound < before + left_ns + 6 * NS_PER_S
+
+
+async def test_a_venue_that_refuses_aged_timestamps_gets_fresh_ones(station: Station) -> None:
+    gateway: Any = station.gateway
+    gateway._age_ns = TIMESTAMP_WINDOW_NS + NS_PER_S
+    request, outcome = await station.place("BTC", Side.BUY, 100.0)
+    assert isinstance(outcome, Rejected)
+    assert outcome.code is RejectCode.AUTH
+    assert station.out.has("timestamps_fresh")
+    request, outcome = await station.place("BTC", Side.BUY, 100.0)
+    assert isinstance(outcome, Accepted)
+    assert (await ended(station, request)).status is OrderStatus.FILLED
+    bound = gateway.unknown_bound_ns(request)
+    assert bound > station.clock.wire_ns() + TIMESTAMP_WINDOW_NS
 
 
 async def test_a_fill_during_a_gap_is_read_after_stream_up(station: Station, box: SandboxProcess) -> None:
