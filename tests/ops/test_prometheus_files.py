@@ -67,6 +67,14 @@ CASES: dict[str, tuple[dict[str, str], dict[str, str]]] = {
             'tandem_venue_margin_used_ratio{venue="aster"}': "0.40x40",
         },
     ),
+    "TandemDepeg": (
+        {'tandem_executor_parity_usd{currency="USDT"}': "0.985x40"},
+        {'tandem_executor_parity_usd{currency="USDT"}': "0.992x40"},
+    ),
+    "TandemDepegNear": (
+        {'tandem_executor_parity_usd{currency="USDT"}': "1.004x40"},
+        {'tandem_executor_parity_usd{currency="USDT"}': "0.998x40"},
+    ),
     "TandemClockOffset": (
         {'tandem_venue_clock_offset_seconds{venue="aster"}': "-0.8x40"},
         {'tandem_venue_clock_offset_seconds{venue="aster"}': "0.2x38 0.8 0.8"},
