@@ -16,7 +16,7 @@ _BODILESS = frozenset({204, 304})
 
 
 class HttpReply(msgspec.Struct, frozen=True):
-    """Header names in lower case; of repeated ones the last counts."""
+    """Header names in lower case; of repeated ones the last counts, but cookies are all there, a line each."""
 
     status: int
     headers: dict[str, str]
@@ -91,7 +91,8 @@ class ReplyParser:
             name, colon, value = line.partition(":")
             if not colon:
                 raise Malformed(f"HTTP header without colon: {line[:60]!r}")
-            headers[name.strip().lower()] = value.strip()
+            key, text = name.strip().lower(), value.strip()
+            headers[key] = f"{headers[key]}\n{text}" if key == "set-cookie" and key in headers else text
         if 100 <= int(code) < 200:
             return True
         self._status, self._headers = int(code), headers

@@ -157,10 +157,11 @@ class VenueGateway(Generic[R]):
         on_reply: Callable[[HttpReply], None],
         keep_alive: HttpRequest | None = None,
         on_open: Callable[[], None] | None = None,
+        url: str = "",
     ) -> HttpLane:
-        """`size` warm connections to the venue's REST address."""
+        """`size` warm connections to the venue's REST address, or to `url` where it has several."""
         return HttpLane(
-            self._settings.rest_url,
+            url or self._settings.rest_url,
             size=size,
             timeout_s=self._timeout_s,
             clock=self._clock,

@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from typing import Protocol
 
 import msgspec
 
+from core.clock import NS_PER_S
 from core.numeric import plain
 from core.types import Side, TimeInForce
 from executor.signing._secp256k1 import Signature
@@ -18,7 +20,27 @@ TIF_WIRE = {
     TimeInForce.POST_ONLY: SignedTimeInForce.GOOD_TILL_TIME,
     TimeInForce.IOC: SignedTimeInForce.IMMEDIATE_OR_CANCEL,
 }
+RESTING_NS = 56 * NS_PER_S
+"""Longer than an IOC order is a resting one good for: with the 4 s of those (core.specs.grvt) it rests for a minute."""
+CANCEL_TTL_MS = 5000
+"""For so long a cancel by client id waits for its order, the most that the venue allows. A signed IOC order lives 4 s, and
+clocks may differ by one: such a cancel outlives every order that it waits for."""
 _BOOL = ("false", "true")
+
+
+class Lasting(Protocol):
+    """An order, wanted or sent: how long it may take to arrive, and whether it then rests."""
+
+    @property
+    def expires_wire_ns(self) -> int: ...
+    @property
+    def time_in_force(self) -> TimeInForce: ...
+
+
+def expiration_ns(order: Lasting) -> int:
+    """When the signature ends (UTC): until then an order may arrive, and a resting one rests."""
+    rests = order.time_in_force is not TimeInForce.IOC
+    return order.expires_wire_ns + RESTING_NS if rests else order.expires_wire_ns
 
 
 class OrderTerms(msgspec.Struct, frozen=True, kw_only=True):

@@ -13,7 +13,7 @@ from itertools import islice
 import msgspec
 
 from core.errors import UNDECODABLE, Malformed
-from core.specs import _grvt as specs
+from core.specs import grvt as specs
 from core.types import FundingKind, FundingRate, Instrument
 from feeds.venues import _grvt_wire as wire
 from feeds.venues._grvt_stream import HOUR_S, MINI, RATES, Connection, due_ns, fraction

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from core.errors import Malformed
-from core.specs import _grvt as grvt
+from core.specs import grvt
 from core.types import Side
 
 BTC: dict[str, Any] = {

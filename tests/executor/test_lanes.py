@@ -105,6 +105,13 @@ def test_date_header() -> None:
     assert HttpReply(200, {}, b"").date_ns == 0
 
 
+def test_every_cookie_counts() -> None:
+    head = b"HTTP/1.1 200 OK\r\nSet-Cookie: a=1; Path=/\r\nX: 1\r\nset-cookie: b=2\r\nX: 2\r\nContent-Length: 0\r\n\r\n"
+    reply = ReplyParser().feed(head)
+    assert reply is not None
+    assert (reply.headers["set-cookie"], reply.headers["x"]) == ("a=1; Path=/\nb=2", "2")
+
+
 def test_endpoints() -> None:
     assert Endpoint.parse("https://api.hyperliquid.xyz") == Endpoint("api.hyperliquid.xyz", 443, True, "")
     assert Endpoint.parse("ws://127.0.0.1:18101/ws/") == Endpoint("127.0.0.1", 18101, False, "/ws")

@@ -8,7 +8,7 @@ portfolio margin, vaults, and the fee of a builder (its signature is checked).
 
 Where the page is unsure, this venue decides, and nobody should rely on it elsewhere: a limit price more than a tenth through
 the mark is refused with 7201; a reduce-only order below the minimum notional is refused with 2067 unless it closes the whole
-position; request budgets are 1200 units of 50 ms a minute; an ended session drops its sockets; the wallet that signs orders
+position; request budgets are 3000 units of 50 ms a minute; an ended session drops its sockets; the wallet that signs orders
 may also log in by itself.
 """
 
