@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ast
+from pathlib import Path
+
 import pytest
 
 from core.errors import NotBuilt
@@ -22,3 +25,16 @@ def test_the_place_holds_more_than_a_skeleton(name: str, place: str) -> None:
     text = path.read_text()
     assert UNBUILT not in text, f"{path.relative_to(ROOT)} is {UNBUILT}"
     assert NotBuilt.__name__ not in text, f"{path.relative_to(ROOT)} still refuses"
+
+
+def test_the_suite_itself_asks_nobody_which_venue_it_is() -> None:
+    """Differences come from SPEC, Traits and dialect."""
+    shared = [path for path in Path(__file__).parent.glob("*.py") if path.stem not in NAMES]
+    wrong = [
+        f"{path.name}:{node.lineno} {node.value!r}"
+        for path in shared
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Constant) and node.value in NAMES
+    ]
+    assert len(shared) > 5
+    assert not wrong, wrong
