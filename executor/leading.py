@@ -44,6 +44,7 @@ from executor.registrar import UNKNOWN_OUTCOME
 from executor.state import OrderState, PairBook, PairLeg
 
 REPRICE_NS = NS_PER_S
+LONG_AGO_NS = 24 * 3600 * NS_PER_S
 QUOTE_PATIENCE_NS = 3 * NS_PER_S
 LEADS_MAX = 4000
 """Orders of one first leg: an hour of prices that change every second."""
@@ -106,6 +107,10 @@ class Leading:
             return self._keep(pair, lead, other, resting)
         return self._lead(pair, lead, other)
 
+    def is_wanted(self, pair: PairBook) -> bool:
+        """Whether more of the first leg is."""
+        return pair.is_led and self._engine.ready and not self._over(pair, legs_in_order(pair)[0])
+
     def is_hedgeable(self, pair: PairBook) -> bool:
         """Whether the legs of a led pair differ by what the second venue takes as an order."""
         return self._is_hedgeable(pair, legs_in_order(pair)[1])
@@ -131,7 +136,7 @@ class Leading:
         instrument = engine.instrument((lead.venue, pair.symbol))
         if pair.pair_id in self.ended:
             return self.ended[pair.pair_id]
-        waited_ns = engine.clock.wire_ns() - pair.sending_wire_ns
+        waited_ns = self._since_ns(pair.sending_wire_ns)
         if sending.order is LegOrder.MAKER_FIRST and waited_ns > sending.deadline_s * NS_PER_S:
             return "the deadline of the resting leg has passed"
         sent = self._sent(pair, lead)
@@ -167,6 +172,11 @@ class Leading:
             return "the first leg has ended"
         patience_ns = QUOTE_PATIENCE_NS if pair.sending.order is LegOrder.QUOTE_FIRST else REPRICE_NS
         return "the first leg could not be sent in time" if waited_ns > patience_ns else ""
+
+    def _since_ns(self, wire_ns: int) -> int:
+        """By the clock of the journal; one that was set back must not stop us, so what lies ahead of it is long ago."""
+        elapsed_ns = self._engine.clock.wire_ns() - wire_ns
+        return elapsed_ns if elapsed_ns >= 0 else LONG_AGO_NS
 
     def _sent(self, pair: PairBook, lead: PairLeg) -> list[OrderState]:
         """Orders of the first leg since this way of sending began."""
@@ -209,7 +219,7 @@ class Leading:
             return Withdraw(order)
         if not self._can_follow(pair, other) or not self._switches.is_covered(order.key):
             return Withdraw(order)
-        if self._engine.clock.wire_ns() - order.prepared.wire_ns < REPRICE_NS:
+        if self._since_ns(order.prepared.wire_ns) < REPRICE_NS:
             return _WAIT
         wanted = self._resting_ticks(pair, lead)
         return _WAIT if wanted == order.prepared.limit_ticks else Withdraw(order)
@@ -223,7 +233,7 @@ class Leading:
         if instrument is None or not ready or self._is_frozen(pair, lead):
             return _WAIT
         newest = max((order.prepared.wire_ns for order in self._sent(pair, lead)), default=0)
-        if engine.clock.wire_ns() - newest < REPRICE_NS or not self._can_follow(pair, other):
+        if self._since_ns(newest) < REPRICE_NS or not self._can_follow(pair, other):
             return _WAIT
         if pair.sending.order is LegOrder.MAKER_FIRST:
             return self._rest(pair, lead, instrument)

@@ -73,7 +73,7 @@ class Pairs(PairSteps):
             self.look(pair, "planned")
         else:
             self._of(pair).opening = opening.both(command, ticket, pair)
-            self._open_both(pair)
+            self._open_both(pair, at_once=True)
         quotes = [quote for quote in (ticket.long_quote, ticket.short_quote) if quote is not None]
         if quotes:
             engine.meter.tick_to_wire(engine.clock.mono_ns() - max(quote.local_mono_ns for quote in quotes))
@@ -83,7 +83,7 @@ class Pairs(PairSteps):
             engine.report(pair_now(pair, command.command_id), pair.plan.strategy)
         return pair
 
-    def _open_both(self, pair: PairBook) -> None:
+    def _open_both(self, pair: PairBook, *, at_once: bool = False) -> None:
         """Both first orders, unless one of them would meet a resting order of ours: then as soon as that is gone, at most
         CLEAR_WAIT_NS later, and only while both touches are still within the limits."""
         drafts = self._of(pair).opening
@@ -94,7 +94,7 @@ class Pairs(PairSteps):
         if cleared is None and waited_ns <= CLEAR_WAIT_NS:
             return
         self._of(pair).opening = None
-        if cleared is None or (waited_ns and not self._within_limits(drafts)):
+        if cleared is None or not (at_once or self._within_limits(drafts)):
             self._finish(pair, "an order of ours stood in the way")
             return
         orders = self._engine.send(cleared.drafts)
@@ -174,6 +174,8 @@ class Pairs(PairSteps):
         orders = list(self._engine.state.pair_orders(pair))
         resting = [order for order in orders if rests(order)]
         if any(order.status in _IN_FLIGHT and not rests(order) for order in orders):
+            if resting and not self._leading.is_wanted(pair):
+                self._withdraw(resting)  # a hedge is on its way: that is no reason to take more
             return
         unknown = [order for order in orders if order.status is OrderStatus.UNKNOWN]
         if unknown:

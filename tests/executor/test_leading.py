@@ -688,7 +688,11 @@ async def test_a_led_life_cut_at_any_record_ends_hedged_and_sends_nothing_twice(
         for venue, gateway in rig.gateways.items():
             assert len(gateway.wire) == len(set(gateway.wire))
             ours = sum(leg.lots for p in rig.state.pairs.values() for leg in p.legs if leg.venue == venue)
-            assert ours == rig.truth((venue, "BTC")) or rig.state.positions[(venue, "BTC")].foreign, cut
+            lost = any(
+                o.prepared.purpose == "adopted" for o in rig.state.orders.values()
+            )  # then executor.naked has the rest
+            assert lost or ours == rig.truth((venue, "BTC")) or rig.state.positions[(venue, "BTC")].foreign, cut
+            assert sum(rig.state.sub_ledgers((venue, "BTC")).values()) == rig.truth((venue, "BTC")), cut
         assert rig.journal.replayed() == rig.state
 
 
@@ -758,3 +762,24 @@ async def test_a_first_leg_stops_where_a_limit_has_come_to_be_exceeded(rig: Rig)
     assert pair.status is PairStatus.OPEN
     assert (pair.long.qty, pair.short.qty) == (Decimal("0.004"), Decimal("-0.004"))
     rig.check()
+
+
+async def test_what_rests_goes_at_a_halt_even_while_a_hedge_is_on_its_way(rig: Rig) -> None:
+    await led(rig)
+    rig.gateways[SHORT].default = Plan(held=True)
+    rig.gateways[LONG].match(resting(rig), 4)
+    assert len(rig.gateways[SHORT].wire) == 1
+    rig.engine.set_trading_state(TradingState.HALTED, "test")
+    await rig.turn()
+    assert rig.gateways[LONG].resting == []
+    rig.gateways[SHORT].release()
+    await settle()
+
+
+async def test_a_clock_that_was_set_back_does_not_keep_a_first_leg_at_an_old_price(rig: Rig) -> None:
+    pair = await led(rig)
+    order = rig.orders(pair)[0]
+    order.prepared = msgspec.structs.replace(order.prepared, wire_ns=rig.clock.wire_ns() + 3600 * 10**9)
+    rig.market(100_010.0, 60.0)
+    await rig.turn()
+    assert rig.gateways[LONG].cancels == [order.client_order_id]
