@@ -43,6 +43,8 @@ _STATES = {
     "pending_new": OrderStatus.ACCEPTED, "new": OrderStatus.ACCEPTED, "partially_filled": OrderStatus.ACCEPTED,
     "filled": OrderStatus.FILLED, "canceled": OrderStatus.CANCELED, "expired": OrderStatus.EXPIRED,
 }  # fmt: skip
+_ENDS = {"filled": OrderStatus.FILLED, "canceled": OrderStatus.CANCELED, "expired": OrderStatus.EXPIRED}
+_STEPS = frozenset({"pending_new", "new", "amended", "restated", "iceberg_refill", "status"})
 _LIQUIDITY = {"m": LiquiditySide.MAKER, "t": LiquiditySide.TAKER}
 
 Seconds = Annotated[float, msgspec.Meta(ge=0, le=4_102_444_800)]
@@ -76,7 +78,7 @@ class OrderRow(msgspec.Struct):
     vol: Decimal
     vol_exec: Decimal
     price: Decimal = Decimal(0)
-    cl_ord_id: str = ""
+    cl_ord_id: str | None = None
 
 
 class OpenRows(msgspec.Struct):
@@ -140,7 +142,7 @@ class ExecutionRow(msgspec.Struct):
     exec_type: str
     order_id: str
     order_status: str = ""
-    cl_ord_id: str = ""
+    cl_ord_id: str | None = None
     symbol: str = ""
     side: str = ""
     order_qty: Decimal | None = None
@@ -212,9 +214,9 @@ def stamp(wire_ns: int) -> str:
     return (_EPOCH + timedelta(microseconds=wire_ns // NS_PER_US)).isoformat(timespec="milliseconds")[:23] + "Z"
 
 
-def client_id(text: str) -> str | None:
+def client_id(text: str | None) -> str | None:
     """Ours, or None."""
-    return text if parse_client_order_id(text) is not None else None
+    return text if text and parse_client_order_id(text) is not None else None
 
 
 # ---- REST ---------------------------------------------------------------------------------------------------------------
@@ -346,7 +348,12 @@ def top(tickers: Mapping[str, TickerRow]) -> TopOfBook:
 
 
 def status_of(row: ExecutionRow) -> OrderStatus | None:
-    """By order_status; None for what is not known, which then says nothing."""
+    """By exec_type where that is an end, else by order_status, which need not be there; None for words that are not known,
+    which then say nothing."""
+    if row.exec_type in _ENDS:
+        return _ENDS[row.exec_type]
+    if not row.order_status:
+        return OrderStatus.ACCEPTED if row.exec_type in _STEPS else None
     return _STATES.get(row.order_status)
 
 

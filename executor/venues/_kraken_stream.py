@@ -35,6 +35,7 @@ GAP_MARGIN_NS = 5 * NS_PER_S
 MAX_ORDERS = 20_000
 MAX_QUESTIONS = 64
 ASKED_AGAIN_S = (0.0, 0.5, 2.0)
+SPOT = "spot"
 TRADE, AMENDED, RESTATED = "trade", "amended", "restated"
 
 
@@ -45,7 +46,6 @@ class _Known(msgspec.Struct):
     side: Side
     lots: int
     filled_lots: int = 0
-    final: bool = False
 
 
 class PrivateStream:
@@ -150,7 +150,8 @@ class PrivateStream:
     def _on_balances(self, frame: rows.BalancesFrame) -> None:
         for row in frame.data if frame.type == "update" else ():
             instrument = self._by_symbol().get(specs.spot_asset(row.asset) or "")
-            if instrument is not None and row.balance.is_finite() and row.asset not in specs.STABLECOINS:
+            is_spot = row.wallet_type == SPOT and row.asset not in specs.STABLECOINS
+            if instrument is not None and row.balance.is_finite() and is_spot:
                 lots = instrument.qty_to_lots(row.balance)
                 self._sink(PositionSeen(position=rows.wallet(instrument, lots)))
 

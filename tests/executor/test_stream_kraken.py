@@ -161,6 +161,9 @@ async def test_an_order_from_its_first_row_to_its_end(desk: Desk) -> None:
         ),  # even when it does not say how much
         ({"exec_type": "expired", "order_status": "expired", "cum_qty": 0}, OrderStatus.EXPIRED, 0),
         ({"exec_type": "canceled", "order_status": "canceled"}, OrderStatus.CANCELED, 0),
+        ({"exec_type": "canceled"}, OrderStatus.CANCELED, 0),  # only exec_type and order_id are sure
+        ({"exec_type": "filled", "cl_ord_id": None}, OrderStatus.FILLED, 500_000),
+        ({"exec_type": "restated"}, OrderStatus.ACCEPTED, 0),
     ],
 )
 async def test_ends_of_a_resting_order(desk: Desk, row: dict[str, Any], status: OrderStatus, filled: int) -> None:
@@ -169,6 +172,15 @@ async def test_ends_of_a_resting_order(desk: Desk, row: dict[str, Any], status: 
     desk.push({"order_id": TXID} | row)
     last = desk.of(OrderSeen)[-1].order
     assert (last.status, last.filled_lots) == (status, filled)
+
+
+async def test_a_word_that_is_not_known_says_nothing(desk: Desk) -> None:
+    desk.up(PENDING | {"cl_ord_id": CLIENT})
+    before = len(desk.events)
+    desk.push({"order_id": TXID, "exec_type": "something_new"})
+    desk.push({"order_id": TXID, "exec_type": "status", "order_status": "something_new"})
+    assert len(desk.events) == before
+    assert desk.lost == []
 
 
 async def test_an_amended_order_has_its_new_size(desk: Desk) -> None:
@@ -255,6 +267,7 @@ async def test_wallets_are_hints_in_either_spelling(desk: Desk) -> None:
     desk.up()
     for asset in ("BTC", "XXBT", "USD", "USDC", "XBT.F"):
         desk.push({"asset": asset, "balance": 0.51, "amount": 0.01}, channel="balances")
+    desk.push({"asset": "BTC", "balance": 9.9, "wallet_type": "earn"}, channel="balances")
     assert [(seen.position.symbol, seen.position.lots) for seen in desk.of(PositionSeen)] == [("BTC", 51_000_000)] * 2
 
 
