@@ -56,6 +56,7 @@ class Account:
         self.fills: list[tuple[int, Fill]] = []  # mono ns
         self.own_lots: dict[str, int] = dict.fromkeys(self.instruments, 0)
         self.excess_lots: dict[str, int] = dict.fromkeys(self.instruments, 0)
+        self.bought_lots: dict[str, int] = dict.fromkeys(self.instruments, 0)  # by all fills of ours, sales taken off
         self.by_hand: set[str] = set()  # client ids of orders by hand: their lots belong to no pair
         self.sweeps: set[str] = set()  # client ids of orders that close whatever there is
         self.leverages: dict[str, int] = dict.fromkeys(self.instruments, 1 if semantics.traits.wallet else 20)
@@ -162,6 +163,7 @@ class Account:
             ts_ns=self.venue_ns,
         )
         self._attribute(inst.symbol, lots * side.sign, client_id)
+        self.bought_lots[inst.symbol] += lots * side.sign if client_id is not None else 0
         self.fills.append((self._world.now_ns, fill))
         self._world.note("fill", self.name, inst.symbol, side.value, lots, client_id)
         self.on_fill(fill)
@@ -179,6 +181,8 @@ class Account:
                 book[symbol] += part
                 signed -= part
         (excess if outside else own)[symbol] += signed
+        if client_id in self.sweeps and not self.held(symbol):
+            own[symbol] = excess[symbol] = 0  # what stood against each other is settled
 
     # ---- reads, as of a moment --------------------------------------------------------------------------------------
 

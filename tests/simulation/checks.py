@@ -209,8 +209,12 @@ class Checks(Sends):
             )
             if usable and not flattening and held_s > limit_s and not self._world.is_clock_wrong:
                 late = self._late_s[pair.pair_id] = self._late_s.get(pair.pair_id, 0.0) + passed_s
+                margin = self._faults.occurred[
+                    Fault.NEAR_LIQUIDATION
+                ]  # a margin guard that fired comes first for a while
                 self._require(
-                    late < GUARD_BOUND_S, f"{pair.pair_id} is held for {held_s:.0f} s, its limit is {limit_s} s"
+                    late < GUARD_BOUND_S + (MARGIN_GUARD_S if margin else 0.0),
+                    f"{pair.pair_id} is held for {held_s:.0f} s, its limit is {limit_s} s",
                 )
 
 

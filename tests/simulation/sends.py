@@ -172,7 +172,7 @@ class Sends(Watcher):
         selling = sum(
             o.leaves_lots for o in others if o.key == (record.venue, record.symbol) and o.prepared.side is Side.SELL
         )
-        bought = model.own_lots[record.symbol]
+        bought = model.bought_lots[record.symbol]
         self._require(record.lots + selling <= bought, f"{record.lots} lots of {record.symbol} sold, {bought} bought")
 
     def _within_limits(self, record: OrderPrepared, request: OrderRequest) -> None:
