@@ -97,8 +97,13 @@ class PairSteps(ABC):
         cleared = self._netting.clear(pair, drafts)
         if cleared is None:
             return False
-        if cleared.drafts:
-            self._engine.send(cleared.drafts)
+        orders = self._engine.send(cleared.drafts) if cleared.drafts else []
+        for order, draft in zip(orders, cleared.drafts, strict=True):
+            leg = pair.leg(draft.instrument.venue)
+            if (
+                leg is not None and draft.side is not leg.way_out and draft.purpose != "open"
+            ):  # that is reserved with its plan
+                self._engine.reserve(order, draft.instrument)
         for other in cleared.netted:
             self.look(other, "netted")
         return True

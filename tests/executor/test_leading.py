@@ -156,6 +156,23 @@ async def test_the_planned_hedge_is_sent_though_the_way_back_would_cost_less(rig
     rig.check()
 
 
+async def test_what_a_hedge_takes_is_set_aside_after_a_restart_too(rig: Rig) -> None:
+    """The plan's own reservation ends with the process; the next command must not spend what the hedge is taking."""
+    rig.gateways[SHORT].plans.append(Plan(held=True))
+    rig.commands.take(rig.open_command("0.01", sending=THIN), rig.client)
+    rig.boot(rig.journal.replayed())
+    rig.gateways[SHORT].release(answered=False)
+    rig.gateways[LONG].plans.append(Plan(held=True))
+    rig.resolve()
+    await settle()
+    assert rig.engine.desks[LONG].reserved_usd > Decimal(300)
+    rig.gateways[LONG].release()
+    await settle()
+    rig.pass_ms(1)
+    rig.read_accounts()
+    assert rig.engine.desks[LONG].reserved_usd == 0
+
+
 async def test_a_hedge_that_cannot_be_sent_for_a_moment_is_waited_for(rig: Rig) -> None:
     pair = await led(rig)
     rig.gateways[SHORT].entry_ready = False
