@@ -37,7 +37,7 @@ def told_answers() -> Sequence[Answer]:
         return Answer(f"HTTP {status} code {code}", lambda: by_rest(status, code), meaning, kind)
 
     def socket(code: int, meaning: Meaning, kind: RejectCode | None = None) -> Answer:
-        return Answer(f"socket code {code}", lambda: by_socket(code), meaning, kind)
+        return Answer(str(code), lambda: by_socket(code), meaning, kind)
 
     def taken() -> object:
         return answers.order_outcome(answers.http_answer(reply(200, CREATED)), NUMBER)
@@ -48,6 +48,7 @@ def told_answers() -> Sequence[Answer]:
         *(rest(status, code, Meaning.RATE_LIMITED, RejectCode.RATE) for status, code in RATE_LIMITED),
         *(socket(code, Meaning.RATE_LIMITED, RejectCode.RATE) for _, code in RATE_LIMITED),
         *(rest(status, code, Meaning.UNKNOWN) for status, code in DOUBTFUL),
+        *(socket(code, Meaning.UNKNOWN) for _, code in DOUBTFUL[:3]),
         Answer("acknowledged", taken, Meaning.TAKEN),
         Answer("not sent", lambda: answers.order_outcome(Unsent(detail="x"), NUMBER), Meaning.NOT_SENT),
         Answer("no answer", lambda: answers.order_outcome(Unknown(detail="x"), NUMBER), Meaning.UNKNOWN),
@@ -78,5 +79,6 @@ DIALECT = Dialect(
         b'{"stream":"v1.book.s","selector":"ETH_USDT_Perp@1000-10","sequence_number":"0","feed":{"event_time":'
         b'"1767198364309454192","instrument":"ETH_USDT_Perp","bids":[{"price":"NaN","size":"1"}],"asks":[]}}',
     ),
+    code=r"[1-7][0-9]{3}",
     used_nonce_refused=False,
 )
