@@ -140,11 +140,14 @@ class ExitGuards:
         return None
 
     def _may_fire(self, pair_id: str, now_ns: int) -> tuple[GuardKind, ...]:
-        """All guards; for REPEAT_NS after one has fired only those above it: a halved pair may still have to be closed."""
+        """All guards; for REPEAT_NS after one has fired only those above it. A halved pair may still have to be closed, for
+        whatever reason."""
         kinds = tuple(GuardKind)
         last = self._fired.get(pair_id)
         if last is None or now_ns - last[1] >= REPEAT_NS:
             return kinds
+        if last[0] is GuardKind.MARGIN_REDUCE:
+            return tuple(kind for kind in kinds if kind is not GuardKind.MARGIN_REDUCE)
         return kinds[: kinds.index(last[0])]
 
     def _confirm(self, pair_id: str, kind: GuardKind, holds: dict[str, float] | None, now_ns: int) -> bool:

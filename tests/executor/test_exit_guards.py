@@ -83,6 +83,24 @@ def test_a_leg_that_is_quoted_before_it_is_traded_runs_out_of_time_all_the_same(
         assert twice(with_a_book, calendar_ns=601 * SECOND) is None
 
 
+def test_of_two_guards_that_hold_the_first_in_rank_fires_and_a_halved_pair_may_still_be_stopped() -> None:
+    guards = ExitGuards(RISK, ExecutionConfig())
+    both = pair(short={"move_to_liq_pct": 6.0, "quote": quote(10145.0)})
+    told = [[each.kind for each in guards.evaluate([both], s * SECOND, 0)[0]] for s in range(100, 104)]
+    assert told == [[], [GuardKind.MARGIN_REDUCE], [], [GuardKind.STOP_BASIS]]
+
+
+def test_a_pair_that_was_halved_is_still_closed_when_its_time_is_over() -> None:
+    guards = ExitGuards(RISK, ExecutionConfig())
+    near = pair(long={"move_to_liq_pct": 6.0})
+    for now_s in (100, 101):
+        fired, _ = guards.evaluate([near], now_s * SECOND, 0)
+    assert [each.kind for each in fired] == [GuardKind.MARGIN_REDUCE]
+    for now_s in (102, 103):
+        fired, _ = guards.evaluate([near], now_s * SECOND, 601 * SECOND)
+    assert [each.kind for each in fired] == [GuardKind.MAX_HOLD]
+
+
 WIDE = {"short": {"quote": quote(10145.0)}}  # basis 144 bps: 104 against the entry
 NARROWER = {"short": {"quote": quote(10138.0)}}  # basis 137 bps: 97 against the entry
 LOSS = {"long": {"mark_px": Decimal(7500)}}
@@ -178,7 +196,7 @@ def test_margin_warnings_come_at_once_and_only_in_range() -> None:
 
 def test_precedence_and_repetition() -> None:
     guards = ExitGuards(RISK, ExecutionConfig())
-    reduce = pair(short={"move_to_liq_pct": 6.0, "quote": quote(10145.0)})
+    reduce = pair(short={"move_to_liq_pct": 6.0})
     close = pair(short={"move_to_liq_pct": 3.0, "quote": quote(10145.0)})
     start = 10**12
 
