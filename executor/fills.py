@@ -121,7 +121,6 @@ class Fills(Registrar):
         former = tag is not None and self.state.epoch - LOST_EPOCHS <= tag.epoch < self.state.epoch
         if former and self._found_lost < LOST_MAX:
             self._found_lost += 1
-            self.know((fill.venue, fill.symbol))
             self.adopt_order(fill.venue, fill.symbol, name, fill.side, fill.lots)
 
     def on_funding(self, payment: FundingPayment) -> bool:

@@ -152,6 +152,7 @@ class Registrar:
         self, venue: Venue, symbol: str, name: str, side: Side, lots: int, reduce_only: bool = False
     ) -> None:
         """An order of ours that the venue shows and the journal lacks: from here on it has a record. It belongs to no pair."""
+        self.know((venue, symbol))
         self.record(
             OrderPrepared(
                 wire_ns=self.clock.wire_ns(),

@@ -603,6 +603,10 @@ async def test_an_order_of_ours_that_the_journal_lacks_is_adopted_and_cancelled(
     await bench.reconciler.read(LONG, full=True)
     assert bench.rig.state.orders[lost].prepared.purpose == "adopted"
     assert bench.long.cancels == [lost]
+    other = name[:-2] + "62"  # and of a contract that was never traded
+    bench.long.extra_orders.append(msgspec.structs.replace(listed(other, "78"), symbol="ETH"))
+    await bench.reconciler.read(LONG, full=True)
+    assert bench.long.cancels == [lost, other]
     assert bench.rig.journal.replayed() == bench.rig.state
 
 

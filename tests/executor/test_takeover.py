@@ -1,4 +1,4 @@
-"""`--takeover`, and locks that cannot be taken, with real executors: who is ended, how, what its successor finds, what is said."""
+"""`--takeover`, and locks that cannot be taken, with real executors: who is ended and how, what the successor finds and says."""
 
 from __future__ import annotations
 
