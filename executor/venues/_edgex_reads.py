@@ -94,6 +94,14 @@ class Reads:
     async def fees(self, instrument: Instrument, default: FeeRates) -> FeeRates:
         return rows.fee_rates((await self._read_asset()).account, str(instrument.venue_index), default)
 
+    async def takes_aged(self, age_ns: int) -> bool:
+        """Whether the venue takes a timestamp that is this old: asked by a read, where a refusal costs nothing."""
+        timestamp_ms = self._timestamp_ms() - age_ns // NS_PER_MS
+        self._throttle.require(1, priority=True)
+        reply = await self._lane.fetch(self._signed_get("account/getAccountAsset", {}, timestamp_ms))
+        envelope = answers.decoded(reply)
+        return reply.status == 200 and envelope is not None and envelope.code == answers.SUCCESS
+
     async def leverage(self, instrument: Instrument) -> int:
         default = self._catalogue().default_leverage.get(instrument.venue_index, 1)
         return rows.leverage((await self._read_asset()).account, str(instrument.venue_index), default)
@@ -219,13 +227,15 @@ class Reads:
         raise Malformed(f"edgex {path}: more rows than can be paged through")
 
     async def _get(self, path: str, params: Params, *, priority: bool = True) -> bytes:
-        values = {"accountId": self._signer.account_id, **params}
-        full, timestamp_ms = f"{API}private/{path}", self._timestamp_ms()
+        timestamp_ms = self._timestamp_ms()
         self._throttle.require(1, priority=priority)
+        return self._checked(path, await self._lane.fetch(self._signed_get(path, params, timestamp_ms)))
+
+    def _signed_get(self, path: str, params: Params, timestamp_ms: int) -> HttpRequest:
+        values, full = {"accountId": self._signer.account_id, **params}, f"{API}private/{path}"
         query = "&".join(f"{name}={quote(value, safe=',')}" for name, value in values.items())
         signature = self._signer.hmac_hex("GET", full, canonical(values), timestamp_ms)
-        request = HttpRequest("GET", f"{full}?{query}", headers=self._signer.headers(signature, timestamp_ms))
-        return self._checked(path, await self._lane.fetch(request))
+        return HttpRequest("GET", f"{full}?{query}", headers=self._signer.headers(signature, timestamp_ms))
 
     async def _post(self, path: str, body: Params) -> bytes:
         timestamp_ms = self._timestamp_ms()

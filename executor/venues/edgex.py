@@ -73,8 +73,9 @@ TIF_WIRE = {
 
 TIMESTAMP_AGE_NS = 50 * NS_PER_S
 """How old an order's timestamp is when it is signed. The venue takes timestamps of up to 60 s before its own clock, so the
-request of an order whose answer was lost can land for ten seconds more, not for a minute. Should the venue judge otherwise
-than its documents say, it refuses such an order (SIGNATURE_ERROR: nothing happened), and from then on timestamps are fresh."""
+request of an order whose answer was lost can land for ten seconds more, not for a minute. Whether the venue judges as its
+documents say is asked by a read at start; should it refuse an order for it later (SIGNATURE_ERROR: nothing happened),
+timestamps are fresh from then on."""
 
 SIGNED_AFTER_MS = 10 * 60 * 1000
 """How long an IOC's signature outlives its request [unsure]. The chain takes a match a moment after it is made, and what it
@@ -131,7 +132,7 @@ class Gateway(VenueGateway[Reads]):
         self._throttle = Throttle(settings.requests_per_min, settings.reserve_ratio, equipment.clock)
         self._catalogue: specs.Catalogue | None = None
         self._listed: dict[str, Instrument] = {}
-        self._age_ns = TIMESTAMP_AGE_NS
+        self._age_ns = 0  # until the venue has shown that it takes old timestamps
         self._renewed_ns = -RENEW_EVERY_NS
         self._read_lane, self._order_lane = (
             # The venue is back when a connection reopens: nothing else waits out its pause then.
@@ -183,6 +184,7 @@ class Gateway(VenueGateway[Reads]):
             await self._read_lane.start()
             await self._reads.measure_clock()
             await self.refresh()
+            self._age_ns = TIMESTAMP_AGE_NS if await self._reads.takes_aged(TIMESTAMP_AGE_NS) else 0
             await self._order_lane.start()
             await self._lane.start()
         except VenueError:

@@ -322,6 +322,19 @@ async def test_bound_of_doubt_is_what_is_left_of_the_window(station: Station) ->
     assert before + left_ns < bound < before + left_ns + 6 * NS_PER_S
 
 
+async def test_whether_old_timestamps_are_taken_is_asked_by_a_read_at_start(
+    box: SandboxProcess, station: Station, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gateway: Any = station.gateway
+    assert gateway._age_ns == TIMESTAMP_AGE_NS
+    monkeypatch.setattr("executor.venues.edgex.TIMESTAMP_AGE_NS", TIMESTAMP_WINDOW_NS + 2 * NS_PER_S)
+    async with Station(VENUE, box) as other:
+        refused: Any = other.gateway
+        assert refused._age_ns == 0
+        _, outcome = await other.place("BTC", Side.BUY, 100.0)
+        assert isinstance(outcome, Accepted)
+
+
 async def test_a_venue_that_refuses_aged_timestamps_gets_fresh_ones(station: Station) -> None:
     gateway: Any = station.gateway
     gateway._age_ns = TIMESTAMP_WINDOW_NS + NS_PER_S
