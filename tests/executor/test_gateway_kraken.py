@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Iterator
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
+from urllib.parse import parse_qsl
 
 import msgspec
 import pytest
@@ -185,6 +188,33 @@ async def test_an_id_of_an_open_order_is_refused(station: Station) -> None:
     assert again.code is RejectCode.DUPLICATE_ID
     await station.cancel(request)
     await ended(station, request)
+
+
+@pytest.mark.parametrize(
+    ("tif", "wire", "post"), [(TimeInForce.IOC, "ioc", False), (TimeInForce.POST_ONLY, "gtc", True)]
+)
+async def test_what_an_order_says_on_either_way(box: SandboxProcess, tif: TimeInForce, wire: str, post: bool) -> None:
+    """Fees in quote, whatever the venue's default is; a deadline; digits as they are, never a binary fraction."""
+    said: dict[str, dict[str, Any]] = {}
+    for entry in ("ws", "rest"):
+        async with Station(VENUE, box, order_entry=entry) as station:
+            request = await station.request("PEPE", Side.BUY, tif=tif, lots=123_456_789_012)
+            payload = station.gateway.prepare(request, 7).payload
+            if entry == "ws":
+                said[entry] = json.loads(payload, parse_float=Decimal)["params"]
+            else:
+                said[entry] = dict(parse_qsl(payload.decode()))
+            due = datetime.fromisoformat(said[entry]["deadline"]).timestamp()
+            assert abs(due - request.expires_wire_ns / 1e9) < 1.5
+            px = request.instrument.ticks_to_px(request.limit_ticks)
+            size, limit = ("order_qty", "limit_price") if entry == "ws" else ("volume", "price")
+            assert (Decimal(said[entry][size]), Decimal(said[entry][limit])) == (Decimal("1234567.89012"), px)
+            assert said[entry]["cl_ord_id"] == request.client_order_id
+    assert said["ws"]["fee_preference"] == "quote"
+    assert (said["ws"]["time_in_force"], said["ws"].get("post_only", False)) == (wire, post)
+    assert said["rest"]["timeinforce"] == wire.upper()
+    assert set(said["rest"]["oflags"].split(",")) == ({"fciq", "post"} if post else {"fciq"})
+    assert said["rest"]["nonce"] == "7"
 
 
 async def test_leverage_is_one_without_a_word(station: Station) -> None:
