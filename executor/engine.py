@@ -97,6 +97,8 @@ class Engine(Fills):
                     source="recovery",
                     detail="the executor ended before the answer",
                 )
+        for key in tuple(self.state.frozen):
+            self._thaw(key)  # the last outcome may have become known just before the end
 
     # ---- what is sent -----------------------------------------------------------------------------------------------
 

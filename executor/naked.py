@@ -29,7 +29,7 @@ from executor.background import Background
 from executor.differences import CONFIRM_NS
 from executor.engine import Engine
 from executor.exit_price import Reference, closing_ticks, price_from_book, price_from_rest
-from executor.netting import crossed
+from executor.netting import crossed, withdraw
 from executor.orders import Draft
 from executor.state import Key
 from executor.venues.base import TopOfBook
@@ -142,8 +142,7 @@ class NakedPositions:
             strategy="",
         )
         in_the_way = crossed(engine, draft)
-        for order in in_the_way:
-            engine.cancel_order(order)
+        withdraw(engine, in_the_way)
         if in_the_way:
             return
         seen.attempts += 1

@@ -2,7 +2,8 @@
 
 Before an order of a pair leaves:
   1. orders of ours that rest on the other side of that book, at a price it would reach, are cancelled; until each of them has
-     a known end the new order waits. Its end may be a fill: then there is less to do, and it is looked at again
+     a known end the new order waits. Its end may be a fill: then there is less to do, and it is looked at again. One that is
+     still on its way there is waited for first: a cancel that overtakes its order only makes its outcome unknown
   2. another pair that wants the opposite on the same instrument now, and has nothing under way there, is its counterparty: the
      overlapping lots move between the two sub-ledgers by one journaled record, at the mid of a usable quote, without fees and
      without any change of the account's position
@@ -17,7 +18,7 @@ named a price; such an order is withdrawn when it stands in the way of a pair, a
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from decimal import Decimal
 
 import msgspec
@@ -55,8 +56,7 @@ class Netting:
     def clear(self, pair: PairBook, drafts: list[Draft]) -> Cleared | None:
         """None while an order of ours stands in the way; it has been asked to go."""
         in_the_way = [order for draft in drafts for order in crossed(self._engine, draft)]
-        for order in in_the_way:
-            self._engine.cancel_order(order)
+        withdraw(self._engine, in_the_way)
         if in_the_way:
             return None
         left: list[Draft] = []
@@ -122,18 +122,24 @@ class Netting:
 
 
 def crossed(engine: Engine, draft: Draft) -> list[OrderState]:
-    """Orders of ours that rest, or are about to, where `draft` would meet them. An adopted order has no known price: it is met
-    by everything of the other side."""
+    """Orders of ours that rest, may rest or are about to, where `draft` would meet them. An adopted order has no known price: it
+    is met by everything of the other side."""
     key = (draft.instrument.venue, draft.instrument.symbol)
     return [
         order
         for order in engine.state.open_orders()
         if order.key == key
         and order.prepared.time_in_force is not TimeInForce.IOC
-        and order.status is not OrderStatus.UNKNOWN
         and order.prepared.side is not draft.side
         and (not order.prepared.limit_ticks or draft.side.sign * (draft.limit_ticks - order.prepared.limit_ticks) >= 0)
     ]
+
+
+def withdraw(engine: Engine, orders: Sequence[OrderState]) -> None:
+    """Cancel those of them that the venue has in its book."""
+    for order in orders:
+        if order.status is OrderStatus.ACCEPTED:
+            engine.cancel_order(order)
 
 
 def _agreeable(draft: Draft, wish: Wish, px: Decimal) -> bool:

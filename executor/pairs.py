@@ -24,8 +24,6 @@ need a second way), and hedging on the first answer of two (the second is millis
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from core.clock import NS_PER_S
 from core.ids import CommandId
 from core.messages import AT_ONCE, Fallback, LegOrder, OpenPair, PairStatus, Sending
@@ -34,7 +32,7 @@ from core.types import OrderStatus, TradingState
 from executor import opening
 from executor.engine import Engine
 from executor.leading import Dust, Hedge, Lead, Leading, Over, Withdraw, legs_in_order, rests
-from executor.netting import Wish
+from executor.netting import Wish, withdraw
 from executor.opening import Ticket
 from executor.orders import Draft
 from executor.pair_steps import PairSteps, Runtime
@@ -94,7 +92,8 @@ class Pairs(PairSteps):
         if cleared is None and waited_ns <= CLEAR_WAIT_NS:
             return
         self._of(pair).opening = None
-        if cleared is None or not (at_once or self._within_limits(drafts)):
+        frozen = any((each.instrument.venue, pair.symbol) in self._engine.state.frozen for each in drafts)
+        if cleared is None or frozen or not (at_once or self._within_limits(drafts)):
             self._finish(pair, "an order of ours stood in the way")
             return
         orders = self._engine.send(cleared.drafts)
@@ -175,11 +174,11 @@ class Pairs(PairSteps):
         resting = [order for order in orders if rests(order)]
         if any(order.status in _IN_FLIGHT and not rests(order) for order in orders):
             if resting and not self._leading.is_wanted(pair):
-                self._withdraw(resting)  # a hedge is on its way: that is no reason to take more
+                withdraw(self._engine, resting)  # a hedge is on its way: that is no reason to take more
             return
         unknown = [order for order in orders if order.status is OrderStatus.UNKNOWN]
         if unknown:
-            self._withdraw(resting)
+            withdraw(self._engine, resting)
             if not self._hedge_known(pair, unknown, why):
                 self._wait_unknown(pair, unknown)
             return
@@ -195,7 +194,7 @@ class Pairs(PairSteps):
         if pair.is_led and not (pair.closing and pair.is_flat and not resting) and self._lead(pair, resting, why):
             return
         if resting:
-            self._withdraw(resting)
+            withdraw(self._engine, resting)
         elif pair.is_flat:
             self._finish(pair, why)
         elif pair.closing:
@@ -227,13 +226,13 @@ class Pairs(PairSteps):
             case Over():
                 return self._lead_over(pair, step.why)
             case Hedge():
-                self._withdraw(step.withdraw)
+                withdraw(self._engine, step.withdraw)
                 self._repair(pair, why)
             case Dust():
                 self._unhedged.tolerate(pair)
                 self.look(pair, "dust")
             case Withdraw():
-                self._withdraw([step.order])
+                withdraw(self._engine, [step.order])
             case Lead():
                 self._send(pair, [step.draft])
         return True
@@ -257,10 +256,6 @@ class Pairs(PairSteps):
         if not pair.is_flat:
             self._move(pair, PairStatus.REPAIRING, why, sending=AT_ONCE)
         return False
-
-    def _withdraw(self, orders: Sequence[OrderState]) -> None:
-        for order in orders:
-            self._engine.cancel_order(order)
 
     def _hedge_known(self, pair: PairBook, unknown: list[OrderState], why: str) -> bool:
         """A first leg of unknown outcome has filled at least what is known: that much is hedged (more only comes on top)."""

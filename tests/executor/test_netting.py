@@ -256,3 +256,39 @@ async def test_a_pair_whose_other_leg_cannot_go_gives_nothing_away_inside(rig: R
     assert (first.long.lots, first.short.lots) == (10, -5)
     assert second.status is PairStatus.CLOSED, "unwound at the venue"
     rig.check()
+
+
+async def test_an_order_that_is_still_on_its_way_there_is_waited_for_not_overtaken_by_its_cancel(rig: Rig) -> None:
+    first = await opened(rig, rig.open_command("0.01"))
+    rig.gateways[LONG].plans.append(Plan(held=True))
+    rig.pairs.request_close(first, "event", sending=MAKER)
+    wire = len(rig.gateways[LONG].wire)
+    rig.commands.take(rig.open_command("0.006", name="manual"), rig.operator)
+    await settle()
+    assert rig.gateways[LONG].cancels == []
+    assert len(rig.gateways[LONG].wire) == wire
+    rig.gateways[LONG].release()
+    await settle()
+    for _ in range(3):
+        await rig.turn(100.0)
+    assert len(rig.gateways[LONG].cancels) == 1
+    second = list(rig.state.pairs.values())[-1]
+    assert second.status is PairStatus.OPEN
+    rig.check()
+
+
+async def test_an_opening_is_given_up_when_what_is_in_its_way_becomes_unknown(rig: Rig) -> None:
+    first = await opened(rig, rig.open_command("0.01"))
+    rig.pairs.request_close(first, "event", sending=MAKER)
+    await settle()
+    (lead,) = rig.gateways[LONG].resting
+    rig.gateways[LONG].placed[lead].status = OrderStatus.FILLED  # the cancel will be refused: gone, but nobody told how
+    wire = len(rig.gateways[LONG].wire)
+    rig.commands.take(rig.open_command("0.006", name="manual"), rig.operator)
+    await settle()
+    assert rig.state.orders[lead].status is OrderStatus.UNKNOWN
+    for _ in range(8):
+        await rig.turn(200.0)
+    second = list(rig.state.pairs.values())[-1]
+    assert second.status is PairStatus.ABORTED
+    assert len(rig.gateways[LONG].wire) == wire

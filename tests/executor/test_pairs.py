@@ -293,6 +293,22 @@ async def test_a_restart_in_the_middle_goes_on_from_the_journal_alone(rig: Rig) 
     rig.check()
 
 
+async def test_a_freeze_whose_outcome_became_known_just_before_the_end_is_lifted_at_the_start(rig: Rig) -> None:
+    rig.gateways[SHORT].plans.append(Plan(answer=Answer.LOST, told=Told.NEVER))
+    pair = await rig.open("0.01")
+    rig.resolve()
+    await settle()
+    kinds = [type(record).__name__ for record in rig.journal.records()]
+    del rig.journal.entries[kinds.index("Unfrozen") :]
+    state = rig.journal.replayed()
+    assert state.frozen == {(SHORT, "BTC"): "unknown_outcome"}
+    assert state.unknown_orders() == []
+    rig.boot(state)
+    await rig.turn()
+    assert rig.state.frozen == {}
+    assert rig.state.pairs[pair.pair_id].status is PairStatus.OPEN
+
+
 @pytest.mark.parametrize(("held", "left"), [("0.012", "0.006"), ("0.010", "0.006"), ("0.018", "0.010")])
 async def test_halving_reduces_both_legs_by_the_same_size(rig: Rig, held: str, left: str) -> None:
     pair = await rig.open(held)
