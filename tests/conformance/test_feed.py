@@ -190,6 +190,16 @@ async def test_garbage_is_dropped_counted_and_survived(stand: Stand, way: str) -
     await stand.back()
 
 
+async def test_rubbish_where_channels_are_renewed_leaves_no_symbol_void(stand: Stand) -> None:
+    """Gaps make the feed subscribe again; the snapshot it then needs may be among what is rubbish."""
+    streams(stand)
+    for way in ("truncated", "times", "types", "hostile"):
+        stand.fault("gap", times=5)
+        fault = stand.fault("garbage", traffic=["market"], way=way, times=25)
+        await stand.until(lambda number=fault: stand.hits(number) == 25)  # type: ignore[misc]
+        await stand.back()
+
+
 async def test_nothing_but_garbage_is_stale(stand: Stand) -> None:
     streams(stand)
     stand.fault("garbage", traffic=["market"], way="hostile")

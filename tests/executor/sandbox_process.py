@@ -128,7 +128,15 @@ def sandbox(
 class Station:
     """One gateway with everything it needs, its events written down, and short words for orders."""
 
-    def __init__(self, venue: str, box: SandboxProcess, *, clock: Clock | None = None, **changes: Any) -> None:
+    def __init__(
+        self,
+        venue: str,
+        box: SandboxProcess,
+        *,
+        clock: Clock | None = None,
+        secrets: Path | None = None,
+        **changes: Any,
+    ) -> None:
         self.out = LogLines()
         self.events: list[PrivateEvent] = []
         self.blocks: list[int] = []
@@ -137,7 +145,7 @@ class Station:
             venue=Venue(venue),
             settings=msgspec.structs.replace(box.settings(venue), **changes),
             symbols=("BTC", "ETH", "SOL", "HYPE", "PAXG", "PEPE"),
-            keyring=Keyring.open(box.loaded.secrets_file, [Venue(venue)], self.out.log),
+            keyring=Keyring.open(secrets or box.loaded.secrets_file, [Venue(venue)], self.out.log),
             clock=self.clock,
             log=self.out.log,
             rng=random.Random(3),
