@@ -12,7 +12,7 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
-from tests.bench import decode, edgex, kraken, load, orders, pacifica, shm, signing
+from tests.bench import decode, edgex, grvt, kraken, load, orders, pacifica, shm, signing
 from tests.bench.measure import Row
 
 PARTS = {
@@ -21,6 +21,7 @@ PARTS = {
     "decode": decode.rows,
     "pacifica": pacifica.rows,
     "edgex": edgex.rows,
+    "grvt": grvt.rows,
     "kraken": kraken.rows,
     "orders": orders.rows,
 }
