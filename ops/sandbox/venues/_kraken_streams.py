@@ -31,6 +31,7 @@ Channel = tuple[str, str, str]
 HEARTBEAT_NS = NS_PER_S
 UNUSED_NS = 60 * NS_PER_S
 CHANNELS = frozenset({"ticker", "book", "trade", "instrument"})
+TRIGGERS = ("bbo", "trades")
 ALL = "*"
 
 
@@ -137,7 +138,7 @@ class PublicStreams:
         self, connection: Connection, client: Client, method: str, params: Any, answer: Answer
     ) -> Iterable[bytes]:
         """Acknowledgements and snapshots, symbol by symbol."""
-        if not isinstance(params, dict) or params.get("channel") not in CHANNELS:
+        if not isinstance(params, dict) or str(params.get("channel")) not in CHANNELS:
             yield answer.failed("Channel not supported")
             return
         name, variant = params["channel"], _variant(params)
@@ -262,11 +263,11 @@ def status_frame(number: int) -> bytes:
 def _variant(params: Row) -> str | None:
     """What tells two subscriptions of one channel apart; None for what does not exist."""
     if params["channel"] == "ticker":
-        trigger = params.get("event_trigger", "trades")
-        return trigger if trigger in ("bbo", "trades") else None
+        trigger = str(params.get("event_trigger", "trades"))
+        return trigger if trigger in TRIGGERS else None
     if params["channel"] == "book":
         depth = params.get("depth", 10)
-        return str(depth) if depth in DEPTHS else None
+        return str(depth) if type(depth) is int and depth in DEPTHS else None
     return ""
 
 

@@ -165,7 +165,7 @@ class UserStreams:
             self._send(connection, answer.failed(f"Method not supported: '{method[:40]}'"))
 
     def _subscribe(self, connection: Connection, client: Client, account: str, params: Row, answer: Answer) -> None:
-        name = params.get("channel")
+        name = str(params.get("channel"))
         if name not in (EXECUTIONS, BALANCES):
             self._send(connection, answer.failed("Channel not supported"))
             return
