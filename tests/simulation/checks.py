@@ -17,6 +17,7 @@ from core.clock import NS_PER_MS, NS_PER_S
 from core.messages import MANUAL, PairStatus
 from core.types import OrderStatus, TimeInForce, Venue
 from executor.holdings import OrderState, PairBook
+from executor.page import snapshot
 from tests.simulation.faults import Fault, Faults
 from tests.simulation.market import Market, SimBook
 from tests.simulation.sends import PRICE_ROOM, Key, Sends
@@ -78,6 +79,26 @@ class Checks(Sends):
             self._belief(passed_s)
             self._doubts(passed_s)
             self._guards(passed_s)
+
+    def books_differ(self) -> str:
+        """Sum of fills = position = account page = what the venue holds, by instrument; "" = all agree."""
+        life = self.life
+        if life is None or self.lost_records:
+            return ""
+        page = {(each.venue, each.symbol): each for each in snapshot(life.engine).positions}
+        for venue, model in self._models.items():
+            for symbol, inst in model.instruments.items():
+                key, truth = (venue, symbol), model.counted(symbol)
+                shown = page[key].qty if key in page else Decimal(0)
+                if shown != inst.lots_to_qty(truth):
+                    return f"the page shows {shown} {symbol} on {venue}, it holds {inst.lots_to_qty(truth)}"
+                booked = self.booked_lots.get(key, 0)
+                if not model.semantics.traits.wallet and booked != truth:
+                    return f"the fills on {venue}:{symbol} add up to {booked} lots, it holds {truth}"
+                position = life.state.positions.get(key)
+                if position is not None and position.book.unbooked_lots:
+                    return f"{position.book.unbooked_lots} lots on {venue}:{symbol} are told and not booked"
+        return ""
 
     def exposure_usd(self, symbol: str) -> float:
         """What our own lots of a symbol add up to over all venues, by the truth."""

@@ -43,7 +43,7 @@ PLANTED = (
         "fills are not journaled",
         "executor/registrar.py",
         "        sequence = self.journal.append(record)\n",
-        "        lost = isinstance(record, FillRecorded)\n"
+        '        lost = type(record).__name__ == "FillRecorded"\n'
         "        sequence = self.state.sequence + 1 if lost else self.journal.append(record)\n",
     ),
     Planted(
@@ -165,8 +165,8 @@ PLANTED = (
     Planted(
         "a foreign fill leaves the legs as they are",
         "executor/sub_ledgers.py",
-        "        left = min(fill.lots, max(0, claimed - covered))\n",
-        "        left = 0\n",
+        "        left, taken = min(fill.lots, max(0, claimed - covered)), 0\n",
+        "        left, taken = 0, 0\n",
     ),
     Planted(
         "a leg is reduced the wrong way",
@@ -231,6 +231,6 @@ PLANTED = (
         "        return True\n",
     ),
     # ---- flatten ----------------------------------------------------------------------------------------------------
-    Planted("flatten says flat", "executor/flatten.py", "flat=not residual and not unreachable", "flat=True"),
+    Planted("flatten says flat", "executor/flatten.py", "flat=not left and not unreachable", "flat=True"),
     Planted("flatten leaves what rests", "executor/flatten.py", "                await self._cancel()\n", ""),
 )

@@ -24,6 +24,7 @@ from typing import Any
 
 import msgspec
 
+from core.clock import NS_PER_S
 from core.errors import BusyError
 from core.messages import FlattenReport, PairStatus
 from core.types import OrderStatus, TimeInForce, TradingState, Venue
@@ -173,7 +174,15 @@ class Schedule:
                 raise Broken(f"more than {LIVES_MAX} lives: the executor does not stay up")
             self._live()
             if not self._over:
-                self.world.run_for(self._rng.uniform(0.2, 2.0))
+                self._be_away()
+
+    def _be_away(self) -> None:
+        """Until the next start; sometimes the clock comes back earlier than it went."""
+        if self._rng.random() < 0.15 and not self.director.calm:
+            self.world.clock.step_wire_ns(-int(self._rng.uniform(0.5, 4.0) * NS_PER_S))
+            self.faults.note(Fault.CLOCK_STEP)
+            self.world.after(self._rng.uniform(1.0, 10.0), self.world.set_clock_right)
+        self.world.run_for(self._rng.uniform(0.1, 2.0))
 
     def _live(self) -> None:
         disk = Disk(self.world)
@@ -289,7 +298,7 @@ class Schedule:
         for (venue, symbol), why in state.frozen.items():
             if (venue, symbol) not in self.checks.adopted_foreign:
                 return f"{venue}:{symbol} is frozen: {why}"
-        return self._naked(state)
+        return self._naked(state) or self.checks.books_differ()
 
     def _naked(self, state: State) -> str:
         for symbol in self.market.symbols:

@@ -14,9 +14,9 @@ from collections.abc import Callable
 from typing import Any
 
 from core.types import Fill, OrderStatus, Side, TimeInForce, TradingState, Venue
-from executor.records import AnyRecord, Netted, OrderPrepared, PositionAdopted
+from executor.records import AnyRecord, FillRecorded, Netted, OrderPrepared, PositionAdopted
 from executor.venues.base import CancelRequest, OrderRequest
-from tests.simulation.faults import Faults
+from tests.simulation.faults import Fault, Faults
 from tests.simulation.gateway import Watcher
 from tests.simulation.life import Life
 from tests.simulation.market import Market
@@ -40,6 +40,7 @@ class Sends(Watcher):
         self.let_go: Callable[[OrderRequest], None] = _nothing
         self.journaled: dict[str, OrderPrepared] = {}
         self.adopted_foreign: set[Key] = set()
+        self.booked_lots: dict[Key, int] = {}  # by the fills in the journal, each once
         self.repair_cost_bps: list[float] = []  # of every fill that repaired, fee included
         self.lost_records = False
         self._world = world
@@ -49,6 +50,7 @@ class Sends(Watcher):
         self._sent_ids: set[str] = set()
         self._journaled_nonces: set[tuple[Venue, int]] = set()
         self._nonces: set[tuple[Venue, int]] = set()
+        self._booked_trades: set[tuple[Venue, str]] = set()
         self._legs: dict[tuple[str, Venue], int] = {}  # (pair, venue) -> signed lots by our fills and nettings
         self._shrunk: set[Key] = set()  # where somebody else traded: legs may be filled again up to their plan
         self._attempt_ns: dict[str, int] = {}
@@ -68,6 +70,11 @@ class Sends(Watcher):
                 record.purpose == "adopted" or nonce not in self._journaled_nonces, f"nonce {nonce} journaled twice"
             )
             self._journaled_nonces.add(nonce)
+        elif isinstance(record, FillRecorded):
+            fill, key = record.fill, (record.fill.venue, record.fill.symbol)
+            if (fill.venue, fill.trade_id) not in self._booked_trades:
+                self._booked_trades.add((fill.venue, fill.trade_id))
+                self.booked_lots[key] = self.booked_lots.get(key, 0) + fill.lots * fill.side.sign
         elif isinstance(record, Netted):
             for pair_id, sign in ((record.buyer, 1), (record.seller, -1)):
                 key = (pair_id, record.venue)
@@ -249,7 +256,7 @@ class Sends(Watcher):
         inst = self._models[venue].instruments[symbol]
         return float(inst.lot_size * inst.multiplier) * self._market.mid(symbol)
 
-    def _require(self, holds: bool, what: str) -> None:
+    def _require(self, holds: object, what: str) -> None:
         if not holds:
             self._world.note("broken", what)
             raise Broken(what)
