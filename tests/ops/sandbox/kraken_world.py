@@ -175,7 +175,7 @@ class Socket:
             token=self.token, **more,
         )  # fmt: skip
 
-    async def quiet(self, seconds: float = 0.1) -> list[Any]:
+    async def quiet(self, seconds: float = 0.05) -> list[Any]:
         """Everything that comes until it has been quiet for so long."""
         found = []
         try:
