@@ -40,8 +40,8 @@ check: setup ## ruff and mypy
 bench: setup ## latencies of every hop, beside peers measured in the same run
 	@$(BIN)/python -m tests.bench
 
-chaos: setup ## SIGKILL of random programs, twenty rounds, with pairs open (ROUNDS=N SEED=N)
-	@$(BIN)/python -m tests.crash.chaos --rounds $(or $(ROUNDS),20) $(if $(SEED),--seed $(SEED))
+chaos: setup ## blow after blow against the supervised system: programs killed and stopped, venues away, every fault (ROUNDS=200 SEED=N)
+	@$(BIN)/python -m tests.crash.chaos --rounds $(or $(ROUNDS),200) $(if $(SEED),--seed $(SEED))
 
 simulate: setup ## ten thousand simulated lives of the executor under faults (SCHEDULES=N), or one replayed (SEED=N)
 	@$(BIN)/python -m tests.simulation $(if $(SEED),--seed $(SEED),--schedules $(or $(SCHEDULES),10000))

@@ -1,7 +1,7 @@
-"""A system that is treated roughly: SIGKILL of one of its programs, at rest or with orders on their way, and what became
-of it, by the venues' own books.
+"""A system that is treated roughly: blows (tests.crash.blows) at rest or with orders on their way, and what became of it, by the
+venues' own books.
 
-Nothing here knows the programs: they are what supervisord.conf lists. A kill "in flight" follows the decision ring and
+Nothing here knows the programs: they are what supervisord.conf lists. A blow "in flight" follows the decision ring and
 strikes within milliseconds after a command of the strategy left, so that it hits what no restart is prepared for: an order
 in the journal and not on the wire, on the wire and not answered, answered and not journaled.
 """
@@ -9,14 +9,16 @@ in the journal and not on the wire, on the wire and not answered, answered and n
 from __future__ import annotations
 
 import json
-import os
 import random
-import signal
+import shutil
+import tempfile
 import time
 import urllib.error
 import urllib.request
 from collections import Counter
+from collections.abc import Callable
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -27,90 +29,126 @@ from bookshm.decisions import DecisionReader
 from bookshm.run import RunDir
 from core.decisions import Action
 from core.errors import ConfigError
+from core.log import Log
 from core.messages import PairStatus
 from core.types import OrderStatus, TradingState, Venue
+from executor.image import rebuild
+from executor.journal import Journal
 from ops import supervision, views
+from tests.crash.blows import Blow, Fault, Kill, any_blow, described
 from tests.e2e.system import PROGRAMS, System
 
 SHOVE_BPS = 150.0
 SHOVE_EVERY_S = 1.5
 RETURN_S = 60.0
 SETTLE_S = 150.0  # a venue with a small request budget is read once a minute
-DUST_USD = 5.0  # below what any venue lets us trade
+DUST_USD = 5  # below what any venue lets us trade
 AT_REST = frozenset({PairStatus.OPEN, PairStatus.CLOSED, PairStatus.ABORTED})
 CHANGES = {"strategies.scalp": {"cooldown_s": "0.5", "max_hold_s": "25.0"}}
 """Pairs end by themselves after 25 s, so that there is always room for the next edge and closes are hit too."""
 
 
 class Round(msgspec.Struct, frozen=True, kw_only=True):
-    """One kill. `doubts`: instruments that were frozen by an order of unknown outcome and thawed when it was known.
-    `naked_s` and `naked_usd`: the longest time and the largest notional that one symbol's fills, taken over all venues,
-    did not add up to nothing."""
+    """One blow. `doubts`: instruments that were frozen by an order of unknown outcome and thawed when it was known. `repairs`:
+    how often a pair's legs were made to match again. `naked_s` and `naked_usd`: the longest time and the largest notional that
+    one symbol's fills, taken over all venues, did not add up to nothing."""
 
-    program: str
+    target: str
+    blow: str
     moment: str
     pairs: int
     return_s: float
     settle_s: float
     doubts: int
+    repairs: int
     waited_for: str
     naked_s: float
     naked_usd: float
 
 
 class Rough(System):
-    """Use as System; `seed` decides the sandbox's market and every blow."""
+    """Use as System; `seed` decides the sandbox's market and every blow. `venues`: those that take part, all when left out."""
 
-    def __init__(self, seed: int) -> None:
-        super().__init__({**CHANGES, "sandbox": {"seed": str(seed)}})
+    def __init__(self, seed: int, venues: tuple[str, ...] | None = None) -> None:
+        super().__init__({**CHANGES, "sandbox": {"seed": str(seed)}}, venues)
         self._rng = random.Random(seed)
         self._symbols = list(self.loaded.config.feeds.symbols)
         self._venues = list(self.loaded.enabled_venues)
         self._waits_for: set[str] = set()
+        self.programs = [name for name in PROGRAMS if not name.startswith("feed-") or name[5:] in self._venues]
 
     # ---- blows --------------------------------------------------------------------------------------------------------
 
     def random_round(self) -> Round:
-        """Any program, at any moment; every second one with a command on its way."""
-        program = self._rng.choice(list(PROGRAMS))
+        """Anything, at any moment; every second one with a command on its way."""
+        blow = any_blow(self._rng, self.programs, self._venues)
         in_flight = self._rng.random() < 0.5
         delay_ms = self._rng.uniform(0, 120) if in_flight else self._rng.uniform(0, 3000)
-        return self.round(program, delay_ms, in_flight=in_flight)
+        return self.round(blow, delay_ms, in_flight=in_flight)
 
-    def round(self, program: str, delay_ms: float, *, in_flight: bool) -> Round:
-        """SIGKILL `program` while pairs are open, `delay_ms` from now or after the next command; wait until all is back
-        and no outcome is unknown."""
+    def round(self, blow: Blow, delay_ms: float, *, in_flight: bool) -> Round:
+        """Strike while pairs are open, `delay_ms` from now or after the next command; trade on while it lasts, end it, and wait
+        until all is back and no outcome is unknown."""
         before = self._executor_epoch()
-        pid = self.pid(program)
-        assert pid > 1, f"{program} is not running"
-        began_wire_ns, doubts = self.clock.wire_ns(), self._doubts_ended()
-        descriptor = os.pidfd_open(pid)
+        killed = self.pid(blow.target) if isinstance(blow, Kill) else 0
+        began_wire_ns, doubts, repairs = self.clock.wire_ns(), self._doubts_ended(), self._repairs()
+        pairs = self._moment(delay_ms, in_flight)
+        blow.strike(self)
         try:
-            pairs = self._moment(delay_ms, in_flight)
-            signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+            self._trade_on(blow)
         finally:
-            os.close(descriptor)
-        return_s = self.until(
-            f"{program} is back and all is fit", lambda: self._is_back(program, pid, before), RETURN_S
-        )
+            blow.end(self)
+        self._clear_by_itself(blow)
+        what = f"{described(blow)} of {blow.target} is over and all is fit"
+        return_s = self.until(what, self._is_over(blow, killed, before), RETURN_S)
         self._waits_for.clear()
         settle_s = self.until("no outcome unknown, nothing naked", self._is_sound, SETTLE_S)
         page = self.page()
         assert page is not None
-        assert page.trading_state is TradingState.ACTIVE, f"SIGKILL of {program} alone does not halt"
+        assert page.trading_state is TradingState.ACTIVE, f"{described(blow)} of {blow.target} alone does not halt"
         naked_s, naked_usd = self.naked_since(began_wire_ns)
-        moment = f"{delay_ms:.0f} ms after a command" if in_flight else "any"
         return Round(
-            program=program,
-            moment=moment,
+            target=blow.target,
+            blow=described(blow),
+            moment=f"{delay_ms:.0f} ms after a command" if in_flight else "any",
             pairs=pairs,
             return_s=return_s,
             settle_s=settle_s,
             doubts=self._doubts_ended() - doubts,
+            repairs=self._repairs() - repairs,
             waited_for="; ".join(sorted(self._waits_for)),
             naked_s=naked_s,
             naked_usd=naked_usd,
         )
+
+    def _trade_on(self, blow: Blow) -> None:
+        """Prices go on moving while it lasts; the sandbox itself may be what stands still."""
+        end_ns = self.clock.mono_ns() + int(blow.lasts_s * 1e9)
+        while self.clock.mono_ns() < end_ns:
+            if blow.target != "sandbox":
+                self.shove()
+            time.sleep(min(SHOVE_EVERY_S / 3, max(0.0, (end_ns - self.clock.mono_ns()) / 1e9)))
+
+    def _clear_by_itself(self, blow: Blow) -> None:
+        """Faults that strike a number of times may be left over: they end with their round."""
+        if isinstance(blow, Fault):
+            self.control("clear", {})
+
+    def _is_over(self, blow: Blow, killed: int, epoch: int) -> Callable[[], bool]:
+        if isinstance(blow, Kill):
+            return lambda: self._is_back(blow.target, killed, epoch)
+        return self._all_runs
+
+    def _all_runs(self) -> bool:
+        try:
+            states = supervision.programs(self.root)
+            served = all(self.control("healthz")["serving"].values())
+        except (urllib.error.URLError, ConnectionError):
+            return False
+        return bool(states) and all(each.state == "RUNNING" for each in states) and served and self.ready()
+
+    def _repairs(self) -> int:
+        return self.log("executor").count('"status": "repairing"')
 
     def control(self, path: str, body: dict[str, Any] | None = None) -> Any:
         data = None if body is None else json.dumps(body).encode()
@@ -270,7 +308,25 @@ class Rough(System):
         net: Counter[str] = Counter()
         for (_, symbol), qty in self.venue_positions().items():
             net[symbol] += qty  # type: ignore[assignment]
-        assert not any(net.values()), f"naked: {net}"
+        px = {position.symbol: position.mark_px for position in page.positions}
+        naked = {symbol: qty for symbol, qty in net.items() if abs(qty) * px.get(symbol, Decimal(10**9)) > DUST_USD}
+        assert not naked, f"naked: {naked}"
+        assert self.journaled() == self.venue_positions(), (
+            "the journal's records do not add up to the venues' positions"
+        )
+
+    def journaled(self) -> dict[tuple[str, str], Decimal]:
+        """Positions as the journal's own records add up, replayed from a copy of it; without flat ones."""
+        with tempfile.TemporaryDirectory() as scratch:
+            shutil.copytree(self.loaded.state_dir / "journal", Path(scratch) / "journal")
+            journal = Journal.open(Path(scratch), Log("chaos", self.clock, "error"))
+            try:
+                state = rebuild(journal)
+            finally:
+                journal.close()
+            return {
+                (str(v), symbol): state.qty((v, symbol)) for v, symbol in state.positions if state.lots((v, symbol))
+            }
 
     def _is_settled(self) -> bool:
         page = self.page()
@@ -287,11 +343,31 @@ class _Fill(dict[str, Any]):
 
 
 def table(rounds: list[Round]) -> str:
-    """What is printed: one line per kill."""
-    head = f"{'program':<18} {'killed':<24} {'pairs':>5} {'back s':>7} {'sound s':>8} {'doubts':>6} {'naked s':>8} {'USD':>6}"
+    """What is printed: one line per blow."""
+    head = (
+        f"{'against':<15} {'blow':<34} {'moment':<23} {'pairs':>5} {'back s':>7} {'sound s':>8} {'doubts':>6} {'repairs':>7} "
+        f"{'naked s':>8} {'USD':>6}"
+    )
     lines = [
-        f"{r.program:<18} {r.moment:<24} {r.pairs:>5} {r.return_s:>7.1f} {r.settle_s:>8.1f} {r.doubts:>6} {r.naked_s:>8.3f} "
-        f"{r.naked_usd:>6.0f} {r.waited_for}".rstrip()
+        f"{r.target:<15} {r.blow:<34} {r.moment:<23} {r.pairs:>5} {r.return_s:>7.1f} {r.settle_s:>8.1f} {r.doubts:>6} "
+        f"{r.repairs:>7} {r.naked_s:>8.3f} {r.naked_usd:>6.0f} {r.waited_for}".rstrip()
         for r in rounds
     ]
     return "\n".join([head, *lines])
+
+
+def summary(rounds: list[Round]) -> str:
+    """Rounds, blows by kind, the longest time unhedged, what was repaired and what was in doubt."""
+    kinds = Counter(each.blow.split(" ", 1)[0] for each in rounds)
+    naked = sorted(each.naked_s for each in rounds)
+    most = naked[max(0, len(naked) * 9 // 10 - 1)]
+    usd, doubts = max(each.naked_usd for each in rounds), sum(each.doubts for each in rounds)
+    return_s, settle_s = max(each.return_s for each in rounds), max(each.settle_s for each in rounds)
+    return "\n".join(
+        [
+            f"{len(rounds)} rounds: " + ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items())),
+            f"unhedged: longest {naked[-1]:.3f} s, in nine rounds of ten at most {most:.3f} s, largest {usd:.0f} USD",
+            f"{sum(each.repairs for each in rounds)} repairs, {doubts} instruments in doubt, slowest return {return_s:.1f} s, "
+            f"slowest to be sound {settle_s:.1f} s",
+        ]
+    )

@@ -29,6 +29,7 @@ class Told(Rough):
         self.clock = SystemClock()
         self.books: dict[str, dict[str, Any]] = {v: body() for v in ("hyperliquid", "aster")}
         self.snapshot = account(unhedged_usd=Decimal(0))
+        self.records: dict[tuple[str, str], Decimal] | None = None  # None = they agree
 
     def fill(self, venue: str, name: str, side: str, qty: str, px: str, at_s: float) -> None:
         rows = self.books[venue]["accounts"]["a"]["fill_rows"]
@@ -47,6 +48,9 @@ class Told(Rough):
 
     def cli(self, *words: str, check: bool = True, timeout_s: float = 150) -> subprocess.CompletedProcess[str]:
         return subprocess.CompletedProcess(words, 0, "", "")
+
+    def journaled(self) -> dict[tuple[str, str], Decimal]:
+        return self.venue_positions() if self.records is None else self.records
 
     def until(self, what: str, done: Callable[[], object], seconds: float = 60.0) -> float:
         assert done(), what
@@ -91,6 +95,12 @@ def test_dust_is_not_naked(told: Told) -> None:
 
 def test_books_that_agree_are_not_complained_about(told: Told) -> None:
     told.verify()
+
+
+def test_records_that_do_not_add_up_are_told(told: Told) -> None:
+    told.records = {("aster", "BTC"): Decimal("0.1")}
+    with pytest.raises(AssertionError, match="do not add up"):
+        told.verify()
 
 
 def test_an_order_that_was_sent_twice_is_told(told: Told) -> None:
