@@ -14,9 +14,10 @@ from core.clock import NS_PER_MS, NS_PER_S
 from core.errors import NotSent, VenueError
 from core.types import LiquiditySide, OrderStatus, Side, TimeInForce
 from executor.outcome import Accepted, RejectCode, Rejected, Unknown, Unsent
-from executor.venues import _grvt_session, _grvt_wire
-from executor.venues.base import CancelRequest, DeadManScope, NotFound, OrderRequest, VenueOrder
+from executor.venues import _grvt_reads, _grvt_session, _grvt_wire, grvt
+from executor.venues.base import DeadManScope, NotFound, OrderRequest, VenueOrder
 from executor.venues.grvt import Gateway
+from ops.sandbox.garbage import SHAPES
 from tests.executor.sandbox_process import SandboxProcess, Station, eventually, sandbox
 
 VENUE = "grvt"
@@ -240,7 +241,7 @@ async def test_a_catalogue_that_lost_the_instrument_signs_nothing(station: Stati
 
 @pytest.mark.parametrize("way", ["silent", "broken"])
 async def test_a_lost_answer_is_unknown_and_found(box: SandboxProcess, way: str) -> None:
-    async with Station(VENUE, box, request_timeout_ms=600.0) as station:
+    async with Station(VENUE, box, request_timeout_ms=300.0) as station:
         await fault(box, kind="lost_answer", way=way)
         request, outcome = await station.place("BTC", Side.BUY, 300.0)
         assert isinstance(outcome, Unknown)
@@ -252,7 +253,11 @@ async def test_a_lost_answer_is_unknown_and_found(box: SandboxProcess, way: str)
         await station.flat()
 
 
-async def test_what_never_arrived_is_definite_once_its_signature_is_over(box: SandboxProcess) -> None:
+async def test_what_never_arrived_is_definite_once_its_signature_is_over(
+    box: SandboxProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(grvt, "SETTLE_NS", 100 * NS_PER_MS)
+    monkeypatch.setattr(_grvt_reads, "SETTLE_NS", 100 * NS_PER_MS)
     async with Station(VENUE, box, request_timeout_ms=400.0) as station:
         await fault(box, kind="disconnect", traffic=["orders"], times=1)
         request = await station.request("BTC", Side.BUY, 300.0, ttl_ns=100 * NS_PER_MS)
@@ -260,12 +265,13 @@ async def test_what_never_arrived_is_definite_once_its_signature_is_over(box: Sa
         found = await station.gateway.lookup(request.instrument, request.client_order_id)
         assert found == NotFound(definitive=False)
         bound_ns = station.gateway.unknown_bound_ns(request)
-        assert bound_ns == request.expires_wire_ns + 3 * NS_PER_S
+        assert bound_ns == request.expires_wire_ns + NS_PER_S + 100 * NS_PER_MS
         await eventually(lambda: station.clock.wire_ns() > bound_ns)
         assert await station.gateway.lookup(request.instrument, request.client_order_id) == NotFound(definitive=True)
 
 
-async def test_a_waiting_cancel_burns_what_did_not_arrive(box: SandboxProcess) -> None:
+async def test_a_waiting_cancel_burns_what_did_not_arrive(box: SandboxProcess, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(grvt, "BURN_LOOKUP_S", 0.1)
     async with Station(VENUE, box, request_timeout_ms=400.0) as station:
         await fault(box, kind="disconnect", traffic=["orders"], times=1)
         request = await station.request("BTC", Side.BUY, 300.0)
@@ -282,7 +288,10 @@ async def test_a_waiting_cancel_burns_what_did_not_arrive(box: SandboxProcess) -
         assert await station.gateway.positions() == []
 
 
-async def test_burning_proves_nothing_of_orders_that_are_known(station: Station) -> None:
+async def test_burning_proves_nothing_of_orders_that_are_known(
+    station: Station, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(grvt, "BURN_LOOKUP_S", 0.1)
     request = await station.request("BTC", Side.BUY, 300.0)
     prepared = station.gateway.prepare(request, station.gateway.nonces.next())
     await station.gateway.submit(prepared)
@@ -386,23 +395,68 @@ async def test_a_foreign_fill_is_seen_as_foreign(box: SandboxProcess, station: S
         assert (fill.symbol, fill.lots, fill.client_order_id) == ("ETH", request.lots, None)
 
 
-async def test_the_switch_is_armed_pushed_out_and_switched_off(station: Station, box: SandboxProcess) -> None:
+async def test_the_switch_cancels_what_rests_once_we_fall_silent(
+    station: Station, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(grvt, "SWITCH_S", 2)
     instrument = station.instrument("BTC")
-    await station.gateway.arm_dead_man([instrument])
-    account = station.gateway.account_id
-
-    def extras() -> dict[str, str]:
-        found: dict[str, str] = box.account(VENUE, account).get("extras", {})
-        return found
-
-    request, _ = await station.place("BTC", Side.BUY, 300.0, cross_bps=-200.0, tif=TimeInForce.POST_ONLY)
-    await rests(station, request)
+    kept, lost = [
+        (await station.place("BTC", Side.BUY, 300.0, cross_bps=-200.0, tif=TimeInForce.POST_ONLY))[0] for _ in range(2)
+    ]
+    await rests(station, kept)
+    await rests(station, lost)
     await station.gateway.arm_dead_man([instrument])
     await station.gateway.disarm_dead_man([instrument])
-    cancel = CancelRequest(instrument=instrument, client_order_id=request.client_order_id, venue_order_id="")
-    await station.gateway.submit(station.gateway.prepare_cancel(cancel, 1))
-    await ended(station, request)
-    assert extras().get("cancel_on_disconnect_ns") is None
+    await station.cancel(kept)
+    assert (await ended(station, kept)).status is OrderStatus.CANCELED
+    assert [order.client_order_id for order in await station.gateway.open_orders()] == [lost.client_order_id]
+    await station.gateway.arm_dead_man([instrument])
+    assert (await ended(station, lost)).status is OrderStatus.CANCELED
+    assert await station.gateway.open_orders() == []
+
+
+# ---- rubbish ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("way", sorted(SHAPES))
+async def test_rubbish_for_an_answer_proves_nothing_and_nothing_is_sent_twice(box: SandboxProcess, way: str) -> None:
+    async with Station(VENUE, box, request_timeout_ms=250.0) as station:
+        await fault(box, kind="garbage", traffic=["orders"], way=way, times=1)
+        request, outcome = await station.place("BTC", Side.BUY, 300.0)
+        assert isinstance(outcome, Unknown | Accepted), outcome
+        found: VenueOrder | NotFound = NotFound(definitive=False)
+        while found == NotFound(definitive=False):
+            found = await station.gateway.lookup(request.instrument, request.client_order_id)
+        assert isinstance(found, VenueOrder)
+        (position,) = await station.gateway.positions()
+        assert position.lots == found.filled_lots == request.lots
+        await station.flat()
+
+
+@pytest.mark.parametrize(
+    "what", [{"kind": "duplicate"}, {"kind": "reorder", "value": 1}, {"kind": "garbage"}], ids=lambda w: w["kind"]
+)
+async def test_a_bad_stream_misses_nothing_and_tells_no_fill_twice(box: SandboxProcess, what: dict[str, Any]) -> None:
+    async with Station(VENUE, box) as station:
+        await fault(box, traffic=["private"], times=6, **what)
+        sent = [(await station.place("BTC", Side.BUY, 300.0))[0] for _ in range(4)]
+        while len(await station.gateway.positions()) != 1:
+            await asyncio.sleep(0.02)
+        await asyncio.to_thread(box.control, "clear", {"venue": VENUE})
+        last, _ = await station.place("ETH", Side.BUY, 100.0)
+        names = {each.client_order_id: each.lots for each in (*sent, last)}
+
+        def told(fills: list[Any]) -> dict[str, int]:
+            once = {fill.trade_id: fill for fill in fills}.values()
+            return {name: sum(fill.lots for fill in once if fill.client_order_id == name) for name in names}
+
+        def seen() -> list[Any]:
+            return [fill for name in names for fill in station.fills(name)]
+
+        async with asyncio.timeout(10.0):
+            while told(seen() + await station.gateway.fills_since(station.ups[-1].since_wire_ns)) != names:
+                await asyncio.sleep(0.05)
+        await station.flat()
 
 
 # ---- reads ------------------------------------------------------------------------------------------------------------
