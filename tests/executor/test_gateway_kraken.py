@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
+import re
 from collections.abc import AsyncIterator, Iterator
 from datetime import datetime
 from decimal import Decimal
@@ -19,7 +21,9 @@ from core.ids import parse_client_order_id
 from core.types import LiquiditySide, OrderStatus, Side, TimeInForce
 from executor.outcome import Accepted, RejectCode, Rejected, Unknown, Unsent
 from executor.venues.base import DeadManScope, NotFound, OrderRequest, PositionSeen, VenueOrder
+from executor.venues.kraken import _REHEARSAL
 from tests.executor.sandbox_process import SandboxProcess, Station, eventually, sandbox
+from tests.executor.test_gateway_canary import everything
 
 VENUE = "kraken"
 
@@ -415,3 +419,36 @@ async def test_reads_say_what_refused_them(station: Station, box: SandboxProcess
     await fault(box, "http_error", traffic=["reads"], times=1, value=429)
     with pytest.raises(RateLimited):
         await station.gateway.open_orders()
+
+
+# ---- secrets --------------------------------------------------------------------------------------------------------------
+
+
+async def test_a_wrong_secret_is_refused_and_stays_hidden(box: SandboxProcess) -> None:
+    canary = base64.b64encode(b"\xc0\xff\xee\x5a" * 16).decode()
+    path = box.loaded.secrets_file
+    original = path.read_text()
+    path.write_text(re.sub(r"(?m)^KRAKEN_API_SECRET=.*$", f"KRAKEN_API_SECRET={canary}", original))
+    try:
+        station = Station(VENUE, box)
+    finally:
+        path.write_text(original)
+    with pytest.raises(VenueError, match="Invalid signature") as caught:
+        await station.gateway.start(station.events.append)
+    request = OrderRequest(
+        client_order_id=station.client_order_id(), instrument=_REHEARSAL.instrument, side=Side.BUY, lots=1, limit_ticks=1,
+        time_in_force=TimeInForce.IOC, reduce_only=False, expires_wire_ns=station.clock.wire_ns(),
+    )  # fmt: skip
+    prepared = station.gateway.prepare(request, 1)
+    shown = [repr(caught.value), caught.getrepr(style="long"), repr(prepared), *everything(station)]
+    assert not [text for text in shown if canary in str(text) or canary[:20] in str(text)]
+
+
+async def test_the_token_is_in_no_line_and_no_outcome(station: Station, box: SandboxProcess) -> None:
+    gateway: Any = station.gateway
+    token = gateway._token
+    _, outcome = await station.place("ETH", Side.BUY, 60.0, cross_bps=-50.0)
+    await fault(box, "garbage", traffic=["orders"], times=1)
+    _, spoilt = await station.place("ETH", Side.BUY, 60.0, cross_bps=-50.0)
+    assert len(token) > 20
+    assert token not in repr([outcome, spoilt, *station.events, *station.out.lines])
