@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
+import importlib.util
+import pathlib
 from typing import Any
 
 import pytest
 
 from core.clock import NS_PER_MS
 from core.errors import VenueError
+from core.roster import VENUES
 from core.types import OrderStatus, Side, TimeInForce
-from executor.venues import aster, hyperliquid, lighter
+from core.venue_spec import VenueSpec
 from executor.venues.base import DeadMan, DeadManScope, OrderRequest
 from tests.executor.sandbox_process import SandboxProcess, Station, eventually
 
@@ -104,9 +108,28 @@ async def test_lighters_switch_needs_the_account_to_show_it(box: SandboxProcess,
         await station.gateway.disarm_dead_man([station.instrument("BTC")])
 
 
+def switches() -> dict[str, DeadMan]:
+    """Every venue's, as its gateway has it."""
+    modules = {
+        spec.title: importlib.import_module(f"executor.venues.{spec.name}") for spec in VENUES if _is_built(spec)
+    }
+    return {title: module.Gateway.dead_man for title, module in modules.items() if module.Gateway.dead_man is not None}
+
+
+def _is_built(spec: VenueSpec) -> bool:
+    return importlib.util.find_spec(f"executor.venues.{spec.name}") is not None
+
+
 def test_countdowns_leave_room_for_their_pushing_out() -> None:
-    for module, least_s in ((aster, 0), (hyperliquid, 5), (lighter, 300)):
-        switch = module.Gateway.dead_man
-        assert switch is not None
-        assert switch.countdown_s - least_s > 0, "what the venue takes at least"
-        assert switch.refresh_s * 2 <= switch.countdown_s
+    least_s = {"Hyperliquid": 5, "Lighter": 300}
+    for title, switch in switches().items():
+        if switch.scope is not DeadManScope.CONNECTION:
+            assert switch.countdown_s > least_s.get(title, 0), "what the venue takes at least"
+            assert switch.refresh_s * 2 <= switch.countdown_s
+
+
+def test_the_page_tells_every_switch_as_it_is() -> None:
+    rows = (pathlib.Path(__file__).resolve().parents[2] / "docs" / "executor.md").read_text().splitlines()
+    for title, switch in switches().items():
+        (row,) = [row for row in rows if row.startswith(f"| {title} |")]
+        assert row.endswith(f"| {switch.countdown_s:g} s, {switch.refresh_s:g} s |"), title
