@@ -6,7 +6,8 @@
 
 Everything about the account is signed, reads included, and takes its nonce from the one source of the agent. The order
 answer carries no fee: fills come from the stream and userTrades. Orders have no expiry on the wire; what bounds doubt
-is the nonce window of 60 s (docs/venues/aster.md 6). Account mode: one-way, single-asset, cross margin.
+is the nonce window of 60 s (docs/venues/aster.md 6), most of which is behind a nonce when it leaves (NONCE_AGE_US). Account
+mode: one-way, single-asset, cross margin.
 """
 
 from __future__ import annotations
@@ -27,7 +28,16 @@ from executor.signing.aster import Signer
 from executor.throttle import Throttle
 from executor.venues import _aster_answers as answers
 from executor.venues import _aster_rows as rows
-from executor.venues._aster_reads import FORM, NONCE_WINDOW_NS, SETTLE_NS, TIME_REQUEST, Reads, pause_of
+from executor.venues._aster_reads import (
+    FORM,
+    NONCE_AGE_US,
+    SETTLE_NS,
+    TIME_REQUEST,
+    Reads,
+    closes_ns,
+    on_the_wire,
+    pause_of,
+)
 from executor.venues._aster_stream import PrivateStream
 from executor.venues._gateway import VenueGateway
 from executor.venues.base import (
@@ -188,7 +198,7 @@ class Gateway(VenueGateway[Reads]):
             by = ("orderId", request.venue_order_id)
         else:
             by = ("origClientOrderId", request.client_order_id)
-        body = self._signer.signed((("symbol", request.instrument.venue_symbol), by), nonce)
+        body = self._signer.signed((("symbol", request.instrument.venue_symbol), by), on_the_wire(nonce))
         return Prepared(client_order_id=request.client_order_id, nonce=nonce, payload=body, handle=CANCEL)
 
     def submit(self, prepared: Prepared) -> asyncio.Future[Outcome]:
@@ -208,7 +218,7 @@ class Gateway(VenueGateway[Reads]):
 
     def rehearse(self) -> None:
         """Signs an order with a nonce of 1970; it is thrown away."""
-        self._sign(_REHEARSAL, 1)
+        self._sign(_REHEARSAL, NONCE_AGE_US + 1)
 
     def burn_nonce(self, nonce: int) -> asyncio.Future[bool]:
         """The venue calls its noop best effort, so taking it proves nothing by itself: the order must also be unknown to
@@ -221,7 +231,7 @@ class Gateway(VenueGateway[Reads]):
         """The nonce leaves the venue's window; a restarted source may have signed with one up to a block ahead."""
         sent = self._memory.sent(request.client_order_id)
         if sent is not None:
-            return sent.nonce * NONCE_UNIT_NS + NONCE_WINDOW_NS + SETTLE_NS
+            return closes_ns(sent.nonce) + max(0, -self._skew.offset_ns)
         return request.expires_wire_ns + BLOCK_NS + SETTLE_NS
 
     async def set_leverage(self, instrument: Instrument, leverage: int, nonce: int) -> None:
@@ -273,7 +283,7 @@ class Gateway(VenueGateway[Reads]):
         if request.reduce_only:
             params.append(("reduceOnly", "true"))
         params += [("newClientOrderId", request.client_order_id), ("newOrderRespType", "RESULT")]
-        return self._signer.signed(params, nonce)
+        return self._signer.signed(params, on_the_wire(nonce))
 
     def _outcome(self, prepared: Prepared, result: HttpReply | Unsent | Unknown) -> Outcome:
         order = self._memory.sent(prepared.client_order_id)

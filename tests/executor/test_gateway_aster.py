@@ -5,6 +5,7 @@ from __future__ import annotations
 import pathlib
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
+from urllib.parse import parse_qs
 
 import msgspec
 import pytest
@@ -181,11 +182,22 @@ async def test_absence_is_definitive_once_the_nonce_window_is_over(
     assert await station.gateway.lookup(request.instrument, "7a6d" + "0" * 28) == NotFound(definitive=False)
 
 
+async def test_orders_and_reads_carry_old_nonces_alike(station: Station) -> None:
+    gateway: Any = station.gateway
+    now_us = SystemClock().wire_ns() // 1000
+    request = await station.request("BTC", Side.BUY, 300.0)
+    order = gateway.prepare(request, gateway.nonces.next()).payload
+    for signed in (order, gateway._reads._sign(())):
+        ((nonce,),) = [value for name, value in parse_qs(signed.decode()).items() if name == "nonce"]
+        assert int(nonce) == pytest.approx(now_us - 45_000_000, abs=2_000_000)
+
+
 async def test_bound_of_doubt_is_the_nonce_window(station: Station) -> None:
     request = await station.request("BTC", Side.BUY, ttl_ns=60 * NS_PER_S)
     nonce = station.gateway.nonces.next()
     station.gateway.prepare(request, nonce)
-    assert station.gateway.unknown_bound_ns(request) == nonce * 1000 + 62 * NS_PER_S
+    bound_ns = station.gateway.unknown_bound_ns(request) - nonce * 1000
+    assert bound_ns == pytest.approx(17 * NS_PER_S, abs=NS_PER_S), "of the window's minute 45 s were over when it left"
     stranger = msgspec.structs.replace(request, client_order_id="7a6d" + "1" * 28)
     assert station.gateway.unknown_bound_ns(stranger) == request.expires_wire_ns + 10 * NS_PER_S
 
