@@ -17,7 +17,7 @@ from tests.conformance.dialect import Dialect
 from tests.executor.sandbox_process import SandboxProcess, Station, eventually
 
 ORDER_DELAY_MS = 5.0  # of the sandbox
-TIMEOUT_MS = 800.0  # of a request
+TIMEOUT_MS = 1500.0  # of a request
 ENDED_S = 10.0
 TOLD_S = 1.0  # within which a stream tells, mostly
 USD = 120.0
