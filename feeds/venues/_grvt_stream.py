@@ -4,7 +4,9 @@
 chain: a snapshot has number 0, the first difference the number that the acknowledgement named, and each further one names
 the number it follows. Where that is not the one held, a difference was lost, and the state is dropped, not patched: the
 market is subscribed again, which brings a new snapshot, and until then its differences are passed over. The same number
-twice is a duplicate and says nothing.
+twice is a duplicate and says nothing. A message that cannot be read is a lost one, and a snapshot may be lost too: while a
+market has no state, its books, which come every second, are counted, and the market is subscribed again at the latest after
+SNAPSHOT_BOOKS of them.
 
 The numbers belong to the connection. Between connections `event_time` orders: on sampled streams it names a message, so it
 is handed on as the quote's order number. (On the raw stream, rate 0, two messages may share it, and the second would be
@@ -43,19 +45,32 @@ PERCENT = 100
 RATE_DECIMALS = 12  # a rate is told in steps of 1e-4 percent; what division leaves beyond is not the venue's
 CAP_SLACK = 2.0  # the cap moves with the market, and the catalogue is minutes old
 HOUR_S = 3600
+SNAPSHOT_BOOKS = 3
 ASKED_AGAIN = 50  # unanswered selectors renewed at once
 ASK_AGAIN_ID = 900
 
 _TOPICS = {name.encode(): name for name in RATES}
 _HEAD = b'{"stream":"'
+_SELECTOR = b'"selector":"'
 
 
 class Held:
     """One market's merged state on one connection. `sequence` is the number held; -1 = no snapshot yet."""
 
-    __slots__ = ("ask_px", "ask_qty", "bid_px", "bid_qty", "first", "index_px", "mark_px", "sequence")
+    __slots__ = (
+        "ask_px",
+        "ask_qty",
+        "bid_px",
+        "bid_qty",
+        "books",
+        "first",
+        "index_px",
+        "mark_px",
+        "sequence",
+    )
 
-    def __init__(self) -> None:
+    def __init__(self, books: int = 0) -> None:
+        self.books = books  # that came while there was no snapshot
         self.bid_px = self.bid_qty = self.ask_px = self.ask_qty = 0.0
         self.mark_px = self.index_px = 0.0
         self.sequence = -1
@@ -95,7 +110,13 @@ class Connection:
                 return self._ticker(wire.tickers.decode(frame).feed)
             return self._control(frame)
         except UNDECODABLE as error:
+            if topic in (MINI, None):
+                self._drop(_name(frame))
             raise Malformed(f"grvt {topic or 'frame'}: {error}") from error
+        except Malformed:
+            if topic == MINI:
+                self._drop(_name(frame))
+            raise
 
     def overdue(self) -> list[bytes]:
         frames = []
@@ -147,10 +168,10 @@ class Connection:
             held.index_px, marked = feed.index_price, True
         events: list[FeedEvent] = []
         multiplier, time_ns = market.multiplier, feed.event_time
+        told_ns = 0 if whole else time_ns  # a snapshot's is that of the last change, however long ago
         if quoted:
             bid_px, bid_qty, ask_px, ask_qty = held.bid_px, held.bid_qty, held.ask_px, held.ask_qty
             if not (0.0 <= bid_px < inf and 0.0 <= bid_qty < inf and 0.0 <= ask_px < inf and 0.0 <= ask_qty < inf):
-                self._held[market.name] = Held()  # the next snapshot is the truth
                 raise Malformed(f"grvt quote of {market.name}: {bid_px} x {bid_qty} / {ask_px} x {ask_qty}")
             events.append(
                 QuoteEvent(
@@ -159,17 +180,23 @@ class Connection:
                     bid_qty * multiplier,
                     ask_px / multiplier,
                     ask_qty * multiplier,
-                    time_ns,
+                    told_ns,
                     time_ns,
                 )
             )
         if marked and 0.0 < held.mark_px < inf and 0.0 < held.index_px < inf:
             mark_px, index_px = held.mark_px / multiplier, held.index_px / multiplier
-            events.append(MarkEvent(market.symbol, mark_px, index_px, nan, nan, time_ns))
+            events.append(MarkEvent(market.symbol, mark_px, index_px, nan, nan, told_ns))
         return events
 
     def _book(self, feed: wire.Book) -> list[FeedEvent]:
         market = self._market(feed.instrument)
+        held = self._held.setdefault(market.name, Held())
+        if held.sequence < 0:
+            held.books += 1
+            if held.books >= SNAPSHOT_BOOKS:
+                held.books = 0
+                return [GapEvent(market.symbol, "no snapshot came, or what followed it could not be read")]
         multiplier = market.multiplier
         for level in (*feed.bids, *feed.asks):
             if not (0.0 < level.price < inf and 0.0 < level.size < inf):
@@ -194,7 +221,7 @@ class Connection:
                 index_px / multiplier,
                 open_interest * multiplier,
                 volume_usd,
-                feed.event_time,
+                0,  # its event is the market's last one, however long ago: it says nothing about delay
             )
         ]
         if feed.funding_rate and feed.funding_interval_hours and feed.next_funding_time:
@@ -227,6 +254,11 @@ class Connection:
                 held = self._held.setdefault(name, Held())
                 held.first = said.first_sequence_number[position] if position < len(said.first_sequence_number) else 0
 
+    def _drop(self, name: str) -> None:
+        """A message about this market was lost: its next book asks for a new snapshot."""
+        if name in self._markets:
+            self._held[name] = Held(SNAPSHOT_BOOKS - 1)
+
     def _market(self, name: str) -> Market:
         try:
             return self._markets[name]
@@ -246,6 +278,13 @@ def _topic(frame: bytes) -> str | None:
     """The stream that a frame names first, where it is one of ours."""
     start = len(_HEAD)
     return _TOPICS.get(frame[start : frame.find(b'"', start)]) if frame.startswith(_HEAD) else None
+
+
+def _name(frame: bytes) -> str:
+    """The market that a frame's selector names, as far as the frame can be read; "" = none."""
+    start = frame.find(_SELECTOR) + len(_SELECTOR)
+    end = frame.find(b"@", start)
+    return frame[start:end].decode(errors="replace") if start >= len(_SELECTOR) and 0 < end < start + 64 else ""
 
 
 def due_ns(rate: wire.Rate) -> int:
