@@ -76,6 +76,31 @@ async def test_rehearsal_sends_nothing_and_takes_no_nonce(bench: Bench) -> None:
 # ---- prices, lots, minimums ---------------------------------------------------------------------------------------------
 
 
+async def test_rounding_is_to_the_safe_side_on_an_allowed_price_and_minimums_are_the_least(bench: Bench) -> None:
+    """Every listed instrument, generated prices from a hundredth to a hundred times the mark."""
+    rng = random.Random(20261121)
+    marks = bench.box.control("state")["venues"][bench.venue]["marks"]
+    for symbol in bench.station.listed():
+        instrument = bench.station.instrument(symbol)
+        mark = Decimal(marks[symbol]) * instrument.multiplier
+        for _ in range(100):
+            px = (mark * Decimal(repr(10 ** rng.uniform(-2, 2)))).quantize(instrument.tick_size / 1000)
+            if px <= instrument.tick_size:
+                continue
+            down, up = (instrument.ticks_to_px(instrument.px_to_ticks(px, side)) for side in (Side.BUY, Side.SELL))
+            step = instrument.tick_at(px)
+            assert px - step < down <= px <= up < px + max(step, instrument.tick_at(up)), (symbol, px, down, up)
+            for allowed, side in ((down, Side.BUY), (up, Side.SELL)):
+                if allowed > 0:
+                    assert instrument.ticks_to_px(instrument.px_to_ticks(allowed, side)) == allowed, "it stands still"
+            lots = instrument.min_lots(px)
+            size = lots * instrument.lot_size
+            assert size >= instrument.min_qty
+            assert size * px >= instrument.min_notional_usd
+            less = (lots - 1) * instrument.lot_size
+            assert lots == 1 or less < instrument.min_qty or less * px < instrument.min_notional_usd, (symbol, px, lots)
+
+
 async def test_generated_prices_and_sizes_are_on_the_venues_own_grid(bench: Bench) -> None:
     """What our Instrument calls an allowed price and the fewest lots, the venue takes; resting far from the touch."""
     has_book(bench)

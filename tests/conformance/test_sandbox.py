@@ -64,26 +64,26 @@ def test_credentials_that_are_not_all_there_are_told(venue: str) -> None:
             kind.identity({key: value for key, value in values.items() if key != name})
 
 
-async def test_somebody_elses_key_does_not_trade_on_this_account(tmp_path: Path, venue: str, dialect: Dialect) -> None:
+@pytest.mark.asyncio(loop_scope="session")
+async def test_somebody_elses_key_does_not_trade_on_this_account(tmp_path: Path, bench: Bench) -> None:
     """Our account under a stranger's keys: refused at the start or at the order, told as a refusal and never in doubt."""
-    with sandbox(tmp_path / "box", venues=(venue,), order_delay_ms=ORDER_DELAY_MS) as box:
-        own = read_secrets(box.loaded.secrets_file)
-        stranger = venue_kind(venue).new_credentials(random.Random(99))
-        named = {credential.name for credential in SPEC[Venue(venue)].credentials if not credential.secret}
-        mixed = secrets_file(tmp_path / "mixed.env", {**stranger, **{name: own[name] for name in named}})
-        station = Station(venue, box, secrets=mixed, request_timeout_ms=TIMEOUT_MS)
-        try:
-            await station.gateway.start(station.events.append)
-            async with Station(venue, box, request_timeout_ms=TIMEOUT_MS) as ours:
-                request = await ours.request(dialect.symbol, Side.BUY, 120.0, cross_bps=200.0)
-            outcome = await station.send(request)
-            assert isinstance(outcome, Rejected | Unsent), outcome
-        except (VenueError, ConfigError):
-            pass
-        finally:
-            await station.gateway.close()
-        accounts = box.control("state")["venues"][venue]["accounts"].values()
-        assert not any(row["orders"] for row in accounts)
+    venue, box = bench.venue, bench.box
+    own = read_secrets(box.loaded.secrets_file)
+    stranger = venue_kind(venue).new_credentials(random.Random(99))
+    named = {credential.name for credential in SPEC[Venue(venue)].credentials if not credential.secret}
+    mixed = secrets_file(tmp_path / "mixed.env", {**stranger, **{name: own[name] for name in named}})
+    request = await bench.request(Side.BUY, cross_bps=200.0)
+    before = len(bench.true_orders())
+    station = Station(venue, box, secrets=mixed, request_timeout_ms=TIMEOUT_MS)
+    try:
+        await station.gateway.start(station.events.append)
+        outcome = await station.send(request)
+        assert isinstance(outcome, Rejected | Unsent), outcome
+    except (VenueError, ConfigError):
+        pass
+    finally:
+        await station.gateway.close()
+    assert len(bench.true_orders()) == before
 
 
 async def test_a_killed_sandbox_comes_back_with_the_same_books(tmp_path: Path, venue: str, dialect: Dialect) -> None:
