@@ -32,7 +32,8 @@ from tests.simulation.gateway import SimGateway
 from tests.simulation.semantics import Semantics
 from tests.simulation.world import SimLoop, World, WorldClock
 
-PAGE_S = 1.0
+PAGE_S = 2.0
+TICK_S = 0.1  # twice the real one: the clockwork is most of what a schedule costs
 LOUD = LEVELS["warning"]
 
 
@@ -136,6 +137,7 @@ def substituted(life: Life, books: dict[Venue, Any]) -> Iterator[None]:
             (process, "unlock", unlock),
             (process, "gc", SimCollector),
             (process, "PAGE_S", PAGE_S),
+            (process, "TICK_S", TICK_S),
             (journal, "os", life.disk),
             (journal, "threading", life._threads),
             (segments, "os", life.disk),

@@ -1,6 +1,6 @@
 """One schedule: a seed in, a verdict out.
 
-    a drawn set of venues, limits, clients and faults      15 to 45 simulated seconds, with as many lives as crashes make
+    a drawn set of venues, limits, clients and faults      12 to 32 simulated seconds, with as many lives as crashes make
     faults cease, nobody opens any more                    everything must converge: books equal, nothing in doubt, no
                                                            naked leg, every pair open or ended
     then close everything, or flatten                      flat, or the report says exactly what is left
@@ -137,7 +137,7 @@ class Schedule:
             self._fill_wallet(model)
             model.equity_usd = Decimal(rng.choice([500, 2000, 10_000, 10_000]))
         self._segment_bytes = rng.choice([16, 256]) * 1024
-        self._length_s = rng.uniform(15.0, 40.0)
+        self._length_s = rng.uniform(12.0, 32.0)
         self._loaded = configuration(semantics, directory, rng)
         self.clients = Clients(
             self.world, self.models, self.books, self.faults, rng, pause_s=rng.choice([0.5, 1.0, 2.0])

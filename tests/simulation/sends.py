@@ -195,18 +195,22 @@ class Sends(Watcher):
         self._require(
             by_venue <= venues[record.venue].max_notional_usd * PRICE_ROOM, f"{by_venue:.0f} USD on {record.venue}"
         )
-        margin = (
-            float(self._models[record.venue].margin_used_usd())
-            + usd / self._models[record.venue].leverages[record.symbol]
-        )
+        margin = self._margin_usd(record.venue, usd)
         equity = float(self._models[record.venue].equity_usd)
+        changed = self._faults.occurred[Fault.LEVERAGE_CHANGED]  # by hand, behind our back: the venue may refuse
         self._require(
-            margin <= equity * PRICE_ROOM, f"{margin:.0f} USD of margin on {record.venue}, {equity:.0f} there"
+            changed or margin <= equity * PRICE_ROOM,
+            f"{margin:.0f} USD of margin on {record.venue}, {equity:.0f} there",
         )
         longest = max(self._usd_held({venue}, record.symbol) for venue in self._models)
         self._require(
             longest + usd <= (risk.max_symbol_usd + 120) * PRICE_ROOM, f"{longest + usd:.0f} USD of {record.symbol}"
         )
+
+    def _margin_usd(self, venue: Venue, more_usd: float) -> float:
+        """What the venue's positions bind, and so much notional more."""
+        model = self._models[venue]
+        return float(model.margin_used_usd()) + more_usd / min(model.leverages.values())
 
     def _usd_held(self, venues: set[Venue], symbol: str | None) -> float:
         total = 0.0
