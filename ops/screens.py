@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import math
+from collections import Counter
 from collections.abc import Callable
 from decimal import Decimal
 
@@ -207,6 +208,19 @@ def _positions(context: Context, page: AccountSnapshot) -> None:
     net = ", ".join(f"{_plain(qty)} {symbol}" for symbol, qty in views.net_exposure(page).items() if qty) or "none"
     title = f"Positions (size in coins, money in USD), net exposure: {net}"
     context.table(title, columns, rows, drop=("entry", "mark", "unrealized"))
+    _shares(context, page)
+
+
+def _shares(context: Context, page: AccountSnapshot) -> None:
+    """Who owns what, where a position has more than one owner."""
+    owners = Counter((share.venue, share.symbol) for share in page.sub_ledgers)
+    rows = [
+        (share.symbol, share.venue, share.owner or "nobody", _plain(share.qty))
+        for share in page.sub_ledgers
+        if owners[(share.venue, share.symbol)] > 1
+    ]
+    if rows:
+        context.table("Owners of positions that have several", ("symbol", "venue", "owner", "size"), rows)
 
 
 def _pairs(context: Context, page: AccountSnapshot, finished: int) -> None:
@@ -228,8 +242,12 @@ def _pair_row(pair: PairView) -> tuple[object, ...]:
     return (
         pair.pair_id, pair.strategy, pair.symbol, pair.status.value, pair.long_venue, pair.short_venue,
         _plain(pair.long_qty) if pair.long_qty else None, f"{pair.entry_edge_bps:.1f}", f"{pair.hedge_quality:.1%}",
-        f"{price:.2f}", f"{pair.fees_usd:.2f}", f"{pair.funding_usd:.2f}", f"{net:.2f}", pair.reason,
+        f"{price:.2f}", f"{pair.fees_usd:.2f}", f"{pair.funding_usd:.2f}", f"{net:.2f}", _reason(pair),
     )  # fmt: skip
+
+
+def _reason(pair: PairView) -> str:
+    return f"{pair.reason}, dust {_plain(pair.dust_qty)}" if pair.dust_qty else pair.reason
 
 
 def _age(pair: PairView, now_ns: int) -> str:

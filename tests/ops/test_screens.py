@@ -16,9 +16,10 @@ from fcntl import ioctl
 
 import pytest
 
+from core.account import SubLedgerView
 from core.decisions import Action
 from core.messages import PairStatus
-from core.types import TradingState
+from core.types import TradingState, Venue
 from tests.ops.desk import AS, HL, ROOT, Desk, order, pair, parsed, position, venue_account
 
 Out = pytest.CaptureFixture[str]
@@ -69,6 +70,26 @@ def test_status_shows_what_is_in_memory(desk: Desk, capsys: Out) -> None:
     assert "net exposure: 0.005 BTC" in text
     assert row(text, "p1-7", "open", "60.0", "100.0%", "1.50", "0.55", "0.05", "1.00")
     assert row(text, "p1-3", "closed", "-2.38", "take_profit")
+
+
+def test_owners_are_told_where_a_position_has_several_and_dust_as_dust(desk: Desk, capsys: Out) -> None:
+    def share(venue: Venue, owner: str, qty: str) -> SubLedgerView:
+        return SubLedgerView(venue=venue, symbol="BTC", owner=owner, qty=Decimal(qty))
+
+    desk.account(
+        pair(pair_id="p1-7", status=PairStatus.CLOSED, net_usd=Decimal(1), reason="dust", dust_qty=Decimal("0.00200")),
+        positions=(position(AS, "0.015"), position(HL, "-0.010")),
+        sub_ledgers=(share(AS, "scalp", "0.015"), share(HL, "scalp", "-0.015"), share(HL, "", "0.005")),
+    )
+    assert desk.tandem("status") == 0
+    text = capsys.readouterr().out
+    assert row(text, "BTC", "hyperliquid", "scalp", "-0.015")
+    assert row(text, "BTC", "hyperliquid", "nobody", "0.005")
+    assert not re.search(r"aster\s+scalp", text), "one owner needs no telling"
+    assert row(text, "p1-7", "dust,", "dust", "0.002")
+    trading(desk)
+    desk.tandem("status")
+    assert "Owners" not in capsys.readouterr().out
 
 
 def test_an_account_that_was_never_read_is_unknown_and_so_is_the_total(desk: Desk, capsys: Out) -> None:
