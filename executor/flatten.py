@@ -139,7 +139,7 @@ class _VenueFlatten:
                 await self._cancel()
                 work = self._work()
                 is_flat = listing and not work and not self._orders and self._nothing_can_land(began_wire_ns)
-                is_flat = is_flat and self._all_booked()
+                is_flat = is_flat and self._all_booked() and not self._sale_pending()
                 flat_readings = flat_readings + 1 if is_flat else 0
                 if flat_readings >= FLAT_READINGS:
                     self._take_word()
@@ -175,7 +175,7 @@ class _VenueFlatten:
         if not self.answered:
             return [residual.by_books(self._engine.state, key) for key in sorted(self._held())] + left
         shown = [
-            each for each in self._positions.values() if each.lots and (not self._is_wallet or self._our_lots(each))
+            each for each in self._positions.values() if each.lots and (not self._is_wallet or self._in_wallet(each))
         ]
         return [self._stated(position) for position in shown] + left
 
@@ -304,15 +304,27 @@ class _VenueFlatten:
         if known is not None and known.foreign:
             legs = [pair.leg(self.venue) for pair in state.live_pairs() if pair.symbol == position.symbol]
             ours = sum(leg.lots for leg in legs if leg is not None)
-        counted = Side.SELL if self._is_wallet else Side.BUY if position.lots > 0 else Side.SELL
-        ours += sum(
-            order.leaves_lots * order.prepared.side.sign
-            for order in state.open_orders()
-            if order.key == key and order.prepared.side is counted
-        )
+        under_way = [order for order in state.open_orders() if order.key == key]
+        if self._is_wallet:
+            ours -= sum(order.leaves_lots for order in under_way if order.prepared.side is Side.SELL)
+        else:
+            adding = [order for order in under_way if order.prepared.side.sign * position.lots > 0]
+            ours += sum(order.leaves_lots * order.prepared.side.sign for order in adding)
         if ours * position.lots <= 0:
             return 0
         return min(abs(ours), abs(position.lots)) * (1 if position.lots > 0 else -1)
+
+    def _in_wallet(self, position: Position) -> int:
+        """Lots of ours in a wallet, whatever is on its way."""
+        return max(0, min(position.lots, self._engine.state.lots((self.venue, position.symbol))))
+
+    def _sale_pending(self) -> bool:
+        """Whether coins of ours are left only because an order may be selling them: its end decides whether they are."""
+        return self._is_wallet and any(
+            self._in_wallet(position) and any(o.key == key for o in self._engine.state.open_orders())
+            for position in self._positions.values()
+            for key in [(self.venue, position.symbol)]
+        )
 
     def _work(self) -> list[Position]:
         """Positions that still can and may be closed."""
@@ -397,5 +409,5 @@ class _VenueFlatten:
             why = "open" if self._our_lots(position) else "foreign"
         instrument = self._engine.instrument((self.venue, position.symbol))
         if self._is_wallet:
-            position = msgspec.structs.replace(position, lots=self._our_lots(position))
+            position = msgspec.structs.replace(position, lots=self._in_wallet(position))
         return residual.stated(position, instrument, closing.reference if closing else None, why)

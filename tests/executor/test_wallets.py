@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from core.clock import NS_PER_S
 from core.messages import ClosePair, PairStatus
 from core.types import Fill, LiquiditySide, Position, Side
 from executor.flatten import flatten
@@ -181,6 +182,27 @@ async def test_flatten_counts_what_is_already_being_sold(bench: Bench) -> None:
     report = await flattening
     assert bench.rig.truth(BTC) == OWNERS
     assert report.flat, report
+
+
+@pytest.mark.parametrize("known_after_s", [20.0, 1000.0])
+async def test_flat_waits_for_a_sale_whose_end_is_not_known(bench: Bench, known_after_s: float) -> None:
+    """What it may be selling is not sold twice, and not called gone either."""
+    await bench.rig.open("0.01")
+    bench.long.plans.append(Plan(answer=Answer.LOST, told=Told.NEVER, fill_lots=0))
+    sleeping, began_ns = SimSleep(bench.rig), bench.rig.clock.mono_ns()
+
+    async def sleep(seconds: float) -> None:
+        await sleeping(seconds)
+        if bench.rig.clock.mono_ns() - began_ns > known_after_s * NS_PER_S:
+            bench.rig.resolve()
+
+    report = await flatten(bench.rig.engine, LONG, None, False, sleep=sleep)
+    if known_after_s < 100:
+        assert report.flat, "once its end was known, the rest was sold"
+        assert bench.rig.truth(BTC) == OWNERS
+    else:
+        assert [(left.symbol, left.qty) for left in report.residual] == [("BTC", Decimal("0.010"))]
+        assert len(bench.long.wire) == 2, "one open, one sale"
 
 
 async def test_the_residual_of_a_wallet_is_ours_alone(bench: Bench) -> None:
