@@ -148,10 +148,15 @@ class Leading:
             refusal = self._opening_over(pair, sent, waited_ns)
             if refusal:
                 return refusal
-        px = self._reference_px(pair, lead, instrument)
-        if _remaining(pair, lead, instrument) < instrument.min_lots(px):
-            return "nothing is left that the first venue takes as an order"
-        return ""
+        return "nothing is left that the first venue takes as an order" if self.rest_is_dust(pair) else ""
+
+    def rest_is_dust(self, pair: PairBook) -> bool:
+        """Whether the first venue takes no order for what is left of the first leg."""
+        lead, _ = legs_in_order(pair)
+        instrument = self._engine.instrument((lead.venue, pair.symbol))
+        if instrument is None:
+            return False
+        return _remaining(pair, lead, instrument) < instrument.min_lots(self._reference_px(pair, lead, instrument))
 
     def _opening_over(self, pair: PairBook, sent: list[OrderState], waited_ns: int) -> str:
         engine = self._engine

@@ -244,8 +244,9 @@ class Pairs(PairSteps):
         ended = self._leading.ended.pop(pair.pair_id, None)
         maker = sending.order is LegOrder.MAKER_FIRST
         taker = sending.fallback is Fallback.TAKER or not maker
+        ends = taker or self._leading.rest_is_dust(pair)  # dust is nothing that could stay open
         if pair.closing:
-            status = PairStatus.CLOSING if taker else PairStatus.REPAIRING  # which ends the closing
+            status = PairStatus.CLOSING if ends else PairStatus.REPAIRING  # which ends the closing
             self._move(pair, status, why, sending=AT_ONCE)
             return False
         if maker and taker and ended is None and pair.epoch == self._engine.state.epoch:

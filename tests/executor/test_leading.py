@@ -444,6 +444,21 @@ async def test_the_deadline_of_a_close_leaves_the_rest_or_takes_it(rig: Rig, fal
     rig.check()
 
 
+async def test_a_maker_close_down_to_dust_is_closed_whatever_was_to_stay(rig: Rig) -> None:
+    for gateway in rig.gateways.values():
+        contract = gateway.instruments()["BTC"]
+        gateway.instruments()["BTC"] = msgspec.structs.replace(contract, min_notional_usd=Decimal(350))
+    pair = await rig.open("0.01")
+    await close_led(rig, pair, MAKER)
+    rig.gateways[LONG].match(resting(rig), 8)
+    await settle()
+    for _ in range(4):
+        await rig.turn(1100.0)
+    assert pair.status is PairStatus.CLOSED
+    assert (pair.long.qty, pair.short.qty) == (Decimal("0.002"), Decimal("-0.002"))
+    rig.check()
+
+
 async def test_a_maker_close_goes_on_after_a_restart(rig: Rig) -> None:
     pair = await rig.open("0.01")
     await close_led(rig, pair, MAKER)
