@@ -89,6 +89,7 @@ class VenueSpec(msgspec.Struct, frozen=True, kw_only=True):
     order_ttl_ms: int  # the shortest expiry the venue allows for an IOC order that we use
     credentials: tuple[Credential, ...]
     credentials_advice: str  # where the operator gets them, and what is not needed; stands in .env.example
+    unread: tuple[tuple[str, str], ...] = ()  # names that other programs use for this venue, and where that stands here
     extra: type[msgspec.Struct] | None = None
 
     @property

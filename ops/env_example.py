@@ -13,6 +13,7 @@ _HEAD = """\
 #   chmod 600 FILE
 # Only the executor's keyring reads it; nothing of it may stand in the environment of any process. Needed are those of the
 # enabled venues. `make run` writes throw-away keys for the sandbox by itself.
+# Also not read: BOT_LICENSE_KEY (live trading asks for a permit, not for a licence), BOT_ENV_PATH (`run.secrets_file`).
 # This file follows from the roster: `tandem config example > .env.example` writes it.
 """
 
@@ -23,12 +24,23 @@ def example() -> str:
 
 
 def _venue(spec: VenueSpec) -> str:
-    told = textwrap.fill(
-        f"{spec.title}: {spec.credentials_advice}", WIDTH, initial_indent="# ", subsequent_indent="# ",
-        break_on_hyphens=False, break_long_words=False,
-    )  # fmt: skip
-    lines = [
-        f"# optional\n{credential.name}=" if credential.optional else f"{credential.name}="
-        for credential in spec.credentials
+    told = [
+        f"{spec.title}: {spec.credentials_advice}",
+        *(f"Not read: {names}: {where}." for names, where in spec.unread),
     ]
-    return "\n" + told + "\n" + "\n".join(lines) + "\n"
+    lines = [_comment(text) for text in told]
+    for credential in spec.credentials:
+        notes = [
+            *(["optional"] if credential.optional else []),
+            *([f"also accepted: {', '.join(credential.aliases)}"] if credential.aliases else []),
+            *([f"refused: {', '.join(credential.retired)}"] if credential.retired else []),
+        ]
+        lines += [_comment("; ".join(notes))] if notes else []
+        lines.append(f"{credential.name}=")
+    return "\n" + "\n".join(lines) + "\n"
+
+
+def _comment(text: str) -> str:
+    return textwrap.fill(
+        text, WIDTH, initial_indent="# ", subsequent_indent="# ", break_on_hyphens=False, break_long_words=False
+    )

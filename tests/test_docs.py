@@ -62,6 +62,31 @@ def test_the_example_secrets_follow_from_the_roster() -> None:
     assert shipped == example(), "write it anew: .venv/bin/tandem config example > .env.example"
 
 
+FORMER_NAMES = {
+    "": ("BOT_LICENSE_KEY", "BOT_ENV_PATH"),
+    "hyperliquid": ("HL_PRIVATE_KEY", "HL_USER_ADDRESS"),
+    "aster": ("ASTER_API_KEY", "ASTER_API_SECRET"),
+    "lighter": (
+        "LIGHTER_API_KEY", "LIGHTER_PRIVATE_KEY", "LIGHTER_ACCOUNT_INDEX", "LIGHTER_API_KEY_INDEX", "API_KEY_PRIVATE_KEY",
+        "ACCOUNT_INDEX", "API_KEY_INDEX", "LIGHTER_BASE_URL", "BASE_URL", "LIGHTER_WS_URL", "WEBSOCKET_URL",
+        "LIGHTER_NONCE_MODE", "LIGHTER_AUTH_TTL_S", "LIGHTER_ERROR_COOLDOWN_S", "LIGHTER_ERROR_COOLDOWN_AUTH_S",
+        "LIGHTER_VERIFY_RETRIES", "LIGHTER_VERIFY_DELAY_S", "LIGHTER_WALLET_ADDRESS", "LIGHTER_PUBLIC_KEY", "LIGHTER_ENV",
+    ),
+    "pacifica": ("SOL_WALLET", "API_PUBLIC", "API_PRIVATE"),
+    "edgex": ("EDGEX_BASE_URL", "EDGEX_WS_URL", "EDGEX_ACCOUNT_ID", "EDGEX_STARK_PRIVATE_KEY"),
+    "grvt": ("GRVT_API_KEY", "GRVT_PRIVATE_KEY", "GRVT_TRADING_ACCOUNT_ID", "GRVT_ENV"),
+    "kraken": ("KRAKEN_API_KEY", "KRAKEN_API_SECRET"),
+    "variational": ("VARIATIONAL_WALLET_ADDRESS", "VARIATIONAL_VR_TOKEN", "VARIATIONAL_PRIVATE_KEY"),
+}  # fmt: skip
+"""Names under which other programs' users keep what a venue of the roster ("" = none of them) needs."""
+
+
+@pytest.mark.parametrize("venue", ["", *(spec.name for spec in VENUES)])
+def test_the_example_tells_what_became_of_every_name_that_people_have(venue: str) -> None:
+    words = set(re.findall(r"[A-Z][A-Z0-9_]+", (ROOT / ".env.example").read_text()))
+    assert set(FORMER_NAMES.get(venue, ())) <= words
+
+
 def test_the_example_names_every_credential_and_no_value() -> None:
     lines = (ROOT / ".env.example").read_text().splitlines()
     names = {line.split("=")[0]: line.split("=", 1)[1] for line in lines if "=" in line and not line.startswith("#")}

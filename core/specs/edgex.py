@@ -49,6 +49,7 @@ SPEC = VenueSpec(
     credentials_advice="the five values of API Management, Perps V2, SDK Signer, Detail, which are shown once: account id, "
     "private key, API key, secret and passphrase. The wallet's own key is not needed. Stark keys of V1 "
     "(EDGEX_STARK_PRIVATE_KEY) are no longer traded with and are refused with an explanation.",
+    unread=(("EDGEX_BASE_URL, EDGEX_WS_URL", "rest_url and ws_url of config/venues/edgex.toml"),),
 )
 
 

@@ -60,6 +60,7 @@ SPEC = VenueSpec(
     ),
     credentials_advice="an API key made in the settings of the trading account with permission to trade only, the private key "
     "that was shown with it, and the number of that trading account. The key of your own wallet is not needed.",
+    unread=(("GRVT_ENV", "testnet and the addresses of config/venues/grvt.toml"),),
     extra=Settings,
 )
 

@@ -69,6 +69,18 @@ SPEC = VenueSpec(
     "account, and the index of the key. API_KEY_PRIVATE_KEY, ACCOUNT_INDEX and API_KEY_INDEX are accepted as other names, "
     "with a warning; two names that disagree are refused. Of LIGHTER_API_KEY, the public half, and of the wallet's address "
     "nothing is needed: both are looked up.",
+    unread=(
+        ("LIGHTER_PUBLIC_KEY, LIGHTER_WALLET_ADDRESS", "looked up"),
+        (
+            "LIGHTER_ENV, LIGHTER_BASE_URL, BASE_URL, LIGHTER_WS_URL, WEBSOCKET_URL",
+            "testnet, rest_url and ws_url of config/venues/lighter.toml",
+        ),
+        (
+            "LIGHTER_NONCE_MODE, LIGHTER_AUTH_TTL_S, LIGHTER_ERROR_COOLDOWN_S, LIGHTER_ERROR_COOLDOWN_AUTH_S, "
+            "LIGHTER_VERIFY_RETRIES, LIGHTER_VERIFY_DELAY_S",
+            "keys of the same file without the prefix",
+        ),
+    ),
 )
 
 
