@@ -57,6 +57,7 @@ class Sessions:
         self._log = log
         self._session: Session | None = None
         self._asked = asyncio.Event()
+        self._stale: Headers = ()  # of the session that was refused last
         self._login_lock = asyncio.Lock()
         self._login_ns = 0
 
@@ -89,6 +90,7 @@ class Sessions:
     def refused(self, headers: Headers) -> None:
         """The venue no longer takes the session that `headers` belong to: a new one is asked for."""
         if headers == self.headers:
+            self._stale = headers
             self._asked.set()
 
     async def renewed(self, headers: Headers) -> bool:
@@ -108,8 +110,10 @@ class Sessions:
                 async with asyncio.timeout(self._left_s()):
                     await self._asked.wait()
             except TimeoutError:
-                self._log.debug("session_due", venue="grvt")
+                self._stale = self.headers
             self._asked.clear()
+            if self._stale != self.headers:
+                continue  # a request has logged in meanwhile
             pause_s = LOGIN_EVERY_S - (self._clock.mono_ns() - self._login_ns) / NS_PER_S
             await asyncio.sleep(max(0.0, pause_s))
             try:
