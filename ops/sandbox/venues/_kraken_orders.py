@@ -28,6 +28,7 @@ MARKET_BAND = Decimal("0.05")  # a market order reaches at most so far through t
 DEADLINE_MOST_NS = 60 * NS_PER_S
 DEFAULT_DEADLINE_NS = 5 * NS_PER_S
 SWITCH_MAX_S = 86_400
+SWITCH = "cancel_all_after_ns"  # of an account's extras: when its switch strikes, wire
 TIFS = {"gtc": TimeInForce.GTC, "ioc": TimeInForce.IOC}
 SELF_TRADES = {
     "": SelfTrade.EXPIRE_TAKER, "cancel_newest": SelfTrade.EXPIRE_TAKER, "cancel_oldest": SelfTrade.EXPIRE_MAKER,
@@ -62,6 +63,10 @@ class Orders:
         self._limits = limits
         self._delay_s = order_delay_s
         self._switches: dict[str, int] = {}  # account -> when everything is canceled, mono
+        for account in exchange.ledger.accounts.values():  # set before a restart
+            if SWITCH in account.extras:
+                left_ns = max(0, int(account.extras[SWITCH]) - clock.wire_ns())
+                self._switches[account.address] = clock.mono_ns() + left_ns
 
     # -- what is asked ----------------------------------------------------------------------------------------------
 
@@ -131,15 +136,19 @@ class Orders:
             raise invalid("timeout")
         if not timeout_s:
             self._switches.pop(address, None)
+            self._exchange.set_extra(address, SWITCH, None)
             return 0
+        trigger_ns = self._clock.wire_ns() + timeout_s * NS_PER_S
         self._switches[address] = self._clock.mono_ns() + timeout_s * NS_PER_S
-        return self._clock.wire_ns() + timeout_s * NS_PER_S
+        self._exchange.set_extra(address, SWITCH, str(trigger_ns))
+        return trigger_ns
 
     def run_switches(self) -> None:
         """Called ten times a second."""
         now_ns = self._clock.mono_ns()
         for address in [address for address, at_ns in self._switches.items() if now_ns >= at_ns]:
             del self._switches[address]
+            self._exchange.set_extra(address, SWITCH, None)
             self._exchange.cancel_all(address, reason=CancelReason.SCHEDULED)
 
     def find(self, address: str, order_id: str, client_id: str) -> Order | None:

@@ -242,6 +242,23 @@ async def test_the_switch_cancels_everything_of_the_account_when_its_time_is_up(
     assert len(world.exchange.open_orders(KEY)) == 1
 
 
+async def test_the_switch_strikes_after_a_restart_too(world: World) -> None:
+    await world.order(px="1900", timeinforce="GTC")
+    await world.call("CancelAllOrdersAfter", {"timeout": "60"})
+    async with World(history=world.transactions) as again:
+        again.venue.tick()
+        assert len(again.exchange.open_orders(KEY)) == 1
+        again.pass_s(61)
+        again.venue.tick()
+        assert again.exchange.open_orders(KEY) == []
+    async with World(history=[*world.transactions, *again.transactions]) as third:
+        third.nonce = 100
+        await third.order(px="1900", timeinforce="GTC")
+        third.pass_s(600)
+        third.venue.tick()
+        assert len(third.exchange.open_orders(KEY)) == 1  # it struck once and is off
+
+
 async def test_a_deadline_that_passes_while_the_order_waits_keeps_it_out() -> None:
     async with World(order_delay_s=0.05) as world:
         deadline = stamp(world.clock.wire_ns() + 2 * NS_PER_S)
