@@ -289,30 +289,49 @@ class Rough(System):
     def verify(self) -> None:
         """Stop opening, let it come to rest, and hold the books against each other. Raises AssertionError."""
         self.cli("reduce-only", "let it settle")
-        self.until("no pair in motion and books equal", self._is_settled, SETTLE_S)
+        left = [""]
+
+        def is_sound() -> bool:
+            left[0] = self.complaint()
+            return not left[0]
+
+        try:
+            self.until("nothing to complain about", is_sound, SETTLE_S)
+        except AssertionError:
+            raise AssertionError(left[0]) from None
+
+    def complaint(self) -> str:
+        """What is not as it should be once nothing moves; "" = nothing. An exit may still move something: ask again."""
         ids = Counter(self.client_ids())
-        assert ids, "nothing was ever sent"
-        assert {name: count for name, count in ids.items() if count > 1 or not name} == {}, "sent twice"
+        twice = {name: count for name, count in ids.items() if count > 1 or not name}
         page = self.page()
-        assert page is not None
-        assert not page.frozen
-        assert page.unhedged_usd == 0
-        assert not [position for position in page.positions if "FOREIGN" in position.flags]
+        if not ids or twice or page is None:
+            return f"sent twice: {twice}" if twice else "nothing was ever sent" if page else "no account page"
+        if page.orders or page.frozen or any(pair.status not in AT_REST for pair in page.pairs):
+            return f"no pair in motion and books equal: orders {page.orders}, frozen {page.frozen}, pairs {page.pairs}"
+        positions = self.venue_positions()
+        if self.journal_positions() != positions:
+            return f"books equal: the page says {self.journal_positions()}, the venues {positions}"
+        if page.unhedged_usd > DUST_USD or any("FOREIGN" in position.flags for position in page.positions):
+            return f"unhedged {page.unhedged_usd}, positions {page.positions}"
         orphans = [
             (venue, order)
             for venue, body in self.control("state")["venues"].items()
             for account in body["accounts"].values()
             for order in account["open_orders"]
         ]
-        assert not orphans, orphans
+        if orphans:
+            return f"orders without a pair: {orphans}"
         net: Counter[str] = Counter()
-        for (_, symbol), qty in self.venue_positions().items():
+        for (_, symbol), qty in positions.items():
             net[symbol] += qty  # type: ignore[assignment]
         px = {position.symbol: position.mark_px for position in page.positions}
         naked = {symbol: qty for symbol, qty in net.items() if abs(qty) * px.get(symbol, Decimal(10**9)) > DUST_USD}
-        assert not naked, f"naked: {naked}"
-        assert self.journaled() == self.venue_positions(), (
-            "the journal's records do not add up to the venues' positions"
+        if naked:
+            return f"naked: {naked}"
+        records = self.journaled()
+        return (
+            "" if records == positions else f"the journal's records do not add up to the venues' positions: {records}"
         )
 
     def journaled(self) -> dict[tuple[str, str], Decimal]:
@@ -327,12 +346,6 @@ class Rough(System):
             return {
                 (str(v), symbol): state.qty((v, symbol)) for v, symbol in state.positions if state.lots((v, symbol))
             }
-
-    def _is_settled(self) -> bool:
-        page = self.page()
-        if page is None or page.orders or page.frozen:
-            return False
-        return all(pair.status in AT_REST for pair in page.pairs) and self.books_equal()
 
 
 class _Fill(dict[str, Any]):
