@@ -101,13 +101,21 @@ class Checks(Sends):
         return ""
 
     def exposure_usd(self, symbol: str) -> float:
-        """What our own lots of a symbol add up to over all venues, by the truth."""
-        total = 0.0
-        for venue, model in self._models.items():
-            lots = model.own_lots.get(symbol, 0)
-            if lots:
-                total += lots * self._lot_usd(venue, symbol)
-        return abs(total)
+        """What our own lots of a symbol add up to over all venues, by the truth. Which of two simultaneous fills reduced a leg
+        and which was by hand is a matter of their order; there the executor's own share by hand counts as well."""
+        own = sum(model.own_lots.get(symbol, 0) * self._lot_usd(venue, symbol) for venue, model in self._listed(symbol))
+        state = self.life.state if self.life is not None else None
+        if not own or state is None or not any(model.by_hand for model in self._models.values()):
+            return abs(own)
+        shared = 0.0
+        for venue, model in self._listed(symbol):
+            position = state.positions.get((venue, symbol))
+            beside = position.by_hand_lots if position is not None else 0
+            shared += (model.counted(symbol) - beside) * self._lot_usd(venue, symbol)
+        return min(abs(own), abs(shared))
+
+    def _listed(self, symbol: str) -> list[tuple[Venue, VenueModel]]:
+        return [(venue, model) for venue, model in self._models.items() if symbol in model.instruments]
 
     def tolerance_usd(self, symbol: str) -> float:
         """What may stay: dust of every pair there was, each less than the larger of its venues' smallest orders."""

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 from core.types import Fill, OrderStatus, Side, TimeInForce, TradingState, Venue
+from executor.holdings import OrderState
 from executor.records import AnyRecord, FillRecorded, Netted, OrderPrepared, PositionAdopted
 from executor.venues.base import CancelRequest, OrderRequest
 from tests.simulation.faults import Fault, Faults
@@ -175,12 +176,19 @@ class Sends(Watcher):
         sells = model.semantics.traits.wallet and record.side is Side.SELL and record.purpose != "manual"
         if not sells or self.lost_records:
             return
-        others = (o for o in self._state().open_orders() if o.client_order_id != record.client_order_id)
-        selling = sum(
-            o.leaves_lots for o in others if o.key == (record.venue, record.symbol) and o.prepared.side is Side.SELL
-        )
+        others = [o for o in self._state().open_orders() if o.client_order_id != record.client_order_id]
+        selling = sum(self._may_sell(o) for o in others if o.key == (record.venue, record.symbol))
         bought = model.bought_lots[record.symbol]
         self._require(record.lots + selling <= bought, f"{record.lots} lots of {record.symbol} sold, {bought} bought")
+
+    def _may_sell(self, order: OrderState) -> int:
+        """Lots of a wallet that an order may still sell, by the truth."""
+        if order.prepared.side is Side.BUY:
+            return 0
+        truth = self._models[order.prepared.venue].by_client.get(order.client_order_id)
+        if truth is None:
+            return order.leaves_lots
+        return truth.lots - truth.filled_lots if truth.is_live else 0
 
     def _within_limits(self, record: OrderPrepared, request: OrderRequest) -> None:
         """By the truth of the venues and what is on its way: no opening order takes anything beyond its limit."""

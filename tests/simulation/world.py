@@ -124,6 +124,7 @@ class _Selector:
     def select(self, timeout: float | None) -> tuple[()]:
         world = self._world
         now_ns = world.clock.mono_ns()
+        deadline_ns = None if timeout is None else now_ns + math.ceil(max(0.0, timeout) * NS_PER_S)
         while world.hung_until_ns > now_ns:  # the process is stopped: the world goes on without it
             following = world.next_ns()
             if following is None or following > world.hung_until_ns:
@@ -131,7 +132,6 @@ class _Selector:
             else:
                 world.run_next()
             now_ns = world.clock.mono_ns()
-        deadline_ns = None if timeout is None else now_ns + math.ceil(max(0.0, timeout) * NS_PER_S)
         following = world.next_ns()
         if following is not None and (deadline_ns is None or following <= deadline_ns):
             world.run_next()
