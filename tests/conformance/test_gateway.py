@@ -333,7 +333,7 @@ async def test_an_answer_that_proves_nothing_is_unknown(bench: Bench, kind: str,
 
 
 async def test_an_order_that_was_never_sent_is_not_found_and_not_yet_proven_absent(bench: Bench) -> None:
-    request = await bench.request(Side.BUY)
+    request = await bench.quoted(await bench.request(Side.BUY))
     bench.gateway.prepare(request, bench.gateway.nonces.next())
     found = await bench.gateway.lookup(request.instrument, request.client_order_id)
     assert isinstance(found, NotFound)
@@ -344,7 +344,7 @@ async def test_an_order_that_was_never_sent_is_not_found_and_not_yet_proven_abse
 
 
 async def test_a_venue_that_is_away_is_unsent_and_comes_back(bench: Bench) -> None:
-    request = await bench.request(Side.BUY)
+    request = await bench.quoted(await bench.request(Side.BUY))
     downs, ups = len(bench.station.downs), len(bench.station.ups)
     bench.box.control("venue", {"venue": bench.venue, "serving": False})
     try:
