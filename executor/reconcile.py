@@ -300,8 +300,7 @@ class Reconciler:
             quiet = (
                 before.lots.get(key, 0) == ours
                 and not self._in_flight(key)
-                and key not in self._engine.flattening
-                and (after is None or before.wire_ns > after)
+                and (key not in self._engine.flattening if after is None else before.wire_ns > after)
             )
             if quiet and venue_lots != ours and (key in watch.behind or not self._is_settled(key, before)):
                 quiet, watch.unsettled = False, True

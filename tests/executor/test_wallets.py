@@ -205,6 +205,22 @@ async def test_flat_waits_for_a_sale_whose_end_is_not_known(bench: Bench, known_
         assert len(bench.long.wire) == 2, "one open, one sale"
 
 
+async def test_a_doubt_ends_by_its_bound_while_flatten_waits_for_it(bench: Bench) -> None:
+    """Flatten holds the instrument; what it waits for must be resolved all the same."""
+    await bench.rig.open("0.01")
+    bench.long.plans.append(Plan(answer=Answer.LOST, told=Told.NEVER, fill_lots=0))
+    bench.long.lookups.extend([NOT_YET] * 1000)
+    sleeping = SimSleep(bench.rig)
+
+    async def sleep(seconds: float) -> None:
+        await sleeping(seconds)
+        await bench.reconciler.turn(LONG)
+
+    report = await flatten(bench.rig.engine, LONG, None, False, sleep=sleep)
+    assert report.flat, report
+    assert bench.rig.truth(BTC) == OWNERS
+
+
 async def test_the_residual_of_a_wallet_is_ours_alone(bench: Bench) -> None:
     await bench.rig.open("0.01")
     bench.long.default = Plan(fill_lots=0)
