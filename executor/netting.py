@@ -53,12 +53,14 @@ class Netting:
         self._engine = engine
         self._wish = wish
 
-    def clear(self, pair: PairBook, drafts: list[Draft]) -> Cleared | None:
-        """None while an order of ours stands in the way; it has been asked to go."""
+    def is_blocked(self, drafts: list[Draft]) -> bool:
+        """Whether an order of ours stands in the way; it is asked to go."""
         in_the_way = [order for draft in drafts for order in crossed(self._engine, draft)]
         withdraw(self._engine, in_the_way)
-        if in_the_way:
-            return None
+        return bool(in_the_way)
+
+    def clear(self, pair: PairBook, drafts: list[Draft]) -> Cleared:
+        """Net what can be: from here on those lots have changed hands, and the rest of `drafts` must go. Nothing blocks it."""
         left: list[Draft] = []
         netted: list[PairBook] = []
         for draft in drafts:

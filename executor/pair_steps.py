@@ -46,6 +46,7 @@ class Runtime(msgspec.Struct, kw_only=True):
     flat_mono_ns: int = 0
     close_command: CommandId | None = None
     opening: list[Draft] | None = None
+    opening_mono_ns: int = 0
 
 
 class PairSteps(ABC):
@@ -94,9 +95,9 @@ class PairSteps(ABC):
 
     def _send(self, pair: PairBook, drafts: list[Draft]) -> bool:
         """What netting leaves of them, unless an order of ours stands in the way (False): then it has been asked to go."""
-        cleared = self._netting.clear(pair, drafts)
-        if cleared is None:
+        if self._netting.is_blocked(drafts):
             return False
+        cleared = self._netting.clear(pair, drafts)
         orders = self._engine.send(cleared.drafts) if cleared.drafts else []
         for order, draft in zip(orders, cleared.drafts, strict=True):
             leg = pair.leg(draft.instrument.venue)

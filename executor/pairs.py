@@ -70,7 +70,8 @@ class Pairs(PairSteps):
             opening.reserve(engine, pair, ticket)
             self.look(pair, "planned")
         else:
-            self._of(pair).opening = opening.both(command, ticket, pair)
+            runtime = self._of(pair)
+            runtime.opening, runtime.opening_mono_ns = opening.both(command, ticket, pair), engine.clock.mono_ns()
             self._open_both(pair, at_once=True)
         quotes = [quote for quote in (ticket.long_quote, ticket.short_quote) if quote is not None]
         if quotes:
@@ -84,18 +85,19 @@ class Pairs(PairSteps):
     def _open_both(self, pair: PairBook, *, at_once: bool = False) -> None:
         """Both first orders, unless one of them would meet a resting order of ours: then as soon as that is gone, at most
         CLEAR_WAIT_NS later, and only while both touches are still within the limits."""
-        drafts = self._of(pair).opening
+        runtime = self._of(pair)
+        drafts = runtime.opening
         if drafts is None:
             return
-        cleared = self._netting.clear(pair, drafts)
-        waited_ns = self._engine.clock.wire_ns() - pair.plan.wire_ns
-        if cleared is None and waited_ns <= CLEAR_WAIT_NS:
+        blocked = self._netting.is_blocked(drafts)
+        if blocked and self._engine.clock.mono_ns() - runtime.opening_mono_ns <= CLEAR_WAIT_NS:
             return
-        self._of(pair).opening = None
+        runtime.opening = None
         frozen = any((each.instrument.venue, pair.symbol) in self._engine.state.frozen for each in drafts)
-        if cleared is None or frozen or not (at_once or self._within_limits(drafts)):
+        if blocked or frozen or not (at_once or self._within_limits(drafts)):
             self._finish(pair, "an order of ours stood in the way")
             return
+        cleared = self._netting.clear(pair, drafts)
         orders = self._engine.send(cleared.drafts)
         for order, draft in zip(orders, cleared.drafts, strict=True):
             self._engine.reserve(order, draft.instrument)

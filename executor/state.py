@@ -48,7 +48,7 @@ from executor.records import (
     Unfrozen,
     UnhedgedMeasured,
 )
-from executor.sub_ledgers import SubLedgers
+from executor.sub_ledgers import REST, SubLedgers
 
 __all__ = ["CommandState", "Key", "OrderState", "PairBook", "PairLeg", "PositionState", "State"]
 
@@ -247,6 +247,9 @@ class State(SubLedgers, kw_only=True):
             self._attribute(fill, record.wire_ns)
             self._settle_by_hand(key)
             self._settle_foreign(key)
+            beyond = self.sub_ledgers(key).get(REST, 0)
+            if position.book.lots * signed > 0 and beyond * signed > 0:
+                position.foreign = True  # at once: a crash before it is adopted must not make it look like ours
             return
         believed = order.filled_lots
         order.fill_lots += fill.lots

@@ -184,6 +184,9 @@ async def test_an_opening_that_waited_is_sent_only_while_its_limits_are_in_reach
     second = list(rig.state.pairs.values())[-1]
     assert second.status is PairStatus.ABORTED
     assert rig.orders(second) == []
+    assert netted(rig) == [], "nothing has changed hands for a pair that is not opened"
+    assert second.is_flat
+    assert first.long.lots == 10
 
 
 async def test_a_resting_order_by_hand_in_the_way_is_withdrawn_and_said_so(rig: Rig) -> None:

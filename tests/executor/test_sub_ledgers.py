@@ -211,3 +211,12 @@ async def test_what_a_flatten_takes_of_an_order_by_hand_is_gone(rig: Rig) -> Non
     await settle()
     assert rig.state.sub_ledgers(KEY) == {}
     assert rig.state.positions[KEY].by_hand_lots == 0
+
+
+async def test_a_strangers_lots_are_foreign_even_if_we_end_before_we_could_say_so(rig: Rig) -> None:
+    rig.gateways[LONG].foreign_fill("ETH", Side.SELL, 4, Decimal(3000))
+    kinds = [type(record).__name__ for record in rig.journal.records()]
+    state = rig.journal.replayed(kinds.index("FillRecorded") + 1)
+    assert "PositionAdopted" in kinds
+    assert state.positions[(LONG, "ETH")].foreign
+    assert not state.frozen
