@@ -5,7 +5,7 @@ ENV ?= sandbox
 BIN := .venv/bin
 TANDEM := $(BIN)/tandem --config config/$(ENV).toml
 
-.PHONY: help run stop flatten setup test check bench chaos simulate clean
+.PHONY: help run stop flatten setup test check bench chaos simulate mutants clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | awk -F'|' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -45,6 +45,9 @@ chaos: setup ## blow after blow against the supervised system: programs killed a
 
 simulate: setup ## ten thousand simulated lives of the executor under faults (SCHEDULES=N), or one replayed (SEED=N)
 	@$(BIN)/python -m tests.simulation $(if $(SEED),--seed $(SEED),--schedules $(or $(SCHEDULES),10000))
+
+mutants: setup ## thirty and more faults planted into copies of the executor: each must be found by a seed (ONLY=WORD)
+	@$(BIN)/python -m tests.simulation.mutants $(if $(ONLY),--only "$(ONLY)")
 
 clean: ## remove .venv and caches (never var/, which holds journals)
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache
