@@ -64,9 +64,10 @@ class Admission:
                 detail=f"{command.symbol} is not listed on both of {command.long.venue} and {command.short.venue}",
             )
         views = self._view(long, Side.BUY), self._view(short, Side.SELL)
-        refused = in_order(command.sending, ZERO, *views, self._execution)
-        if isinstance(refused, Denied):
-            return refused
+        if command.sending.order is not LegOrder.AUTO:  # what was asked for must make sense before anything is judged by it
+            refused = in_order(command.sending, ZERO, *views, self._execution)
+            if isinstance(refused, Denied):
+                return refused
         context = self._open_context(command, long, short, self.exposure())
         verdict = check_open(context, self._risk, self._execution)
         if isinstance(verdict, Denied):
