@@ -8,10 +8,8 @@ nobody would close it. So after each reading of a venue:
 
 on instruments that are not foreign, not being flattened, without an order in flight or in doubt, and where the venue agrees
 with the journal. Seen in two readings at least CONFIRM_NS apart it is an alarm, it counts as unhedged on the account page,
-and it is closed reduce-only by IOC, one step of `flatten_ladder_bps` per attempt, `flatten_step_s` apart; after the ladder
-one attempt and one page a minute. A resting order of ours in the way is cancelled first. Lots that stand against a leg of a
-pair are not naked: that leg claims too much, and executor.pairs gives it up. What is below the venue's smallest order is
-dust: shown, not chased.
+and it is closed reduce-only, step by step (executor.closer). Lots that stand against a leg of a pair are not naked: that leg
+claims too much, and executor.pairs gives it up. What is below the venue's smallest order is dust: shown, not chased.
 
 Refused: closing at first sight (between two legs' answers half a pair looks naked to a careless eye), and adding the lots to
 some pair (its result would be a lie).
@@ -19,29 +17,20 @@ some pair (its result would be a lie).
 
 from __future__ import annotations
 
-from decimal import Decimal
-
 import msgspec
 
-from core.clock import NS_PER_S
-from core.types import Position, Side, TimeInForce, Venue
-from executor.background import Background
+from core.types import Position, Venue
+from executor.closer import Closer, Steps
 from executor.differences import CONFIRM_NS
 from executor.engine import Engine
-from executor.exit_price import Reference, closing_ticks, price_from_book, price_from_rest
-from executor.netting import crossed, withdraw
-from executor.orders import Draft
+from executor.exit_price import price_from_book
 from executor.state import Key
-from executor.venues.base import TopOfBook
-
-AGAIN_NS = 60 * NS_PER_S
 
 
 class _Sighting(msgspec.Struct, kw_only=True):
     lots: int
     first_mono_ns: int
-    attempts: int = 0
-    next_mono_ns: int = 0
+    steps: Steps = msgspec.field(default_factory=Steps)
 
 
 class NakedPositions:
@@ -52,7 +41,7 @@ class NakedPositions:
         self._venue = venue
         self._desk = engine.desks[venue]
         self._seen: dict[str, _Sighting] = {}
-        self._background = Background()  # closes on venues that quote first
+        self._closer = Closer(engine, venue)
 
     def suspects(self) -> bool:
         """Whether the journal alone shows lots that nobody owns and that wait for a sighting or an attempt: worth a reading
@@ -62,7 +51,7 @@ class NakedPositions:
             if key[0] != self._venue or key in self._engine.flattening:
                 continue
             lots, seen = self._naked_lots(key), self._seen.get(key[1])
-            waits = seen is None or key[1] not in self._desk.naked or now >= seen.next_mono_ns
+            waits = seen is None or key[1] not in self._desk.naked or now >= seen.steps.next_mono_ns
             if lots and waits and not self._is_dust(key, lots):
                 return True
         return False
@@ -117,50 +106,12 @@ class NakedPositions:
         self._desk.naked[key[1]] = (lots, seen.first_mono_ns)
         if is_new:
             self._engine.log.error("naked_position", venue=key[0], symbol=key[1], lots=lots)
-        now = self._engine.clock.mono_ns()
-        if now >= seen.next_mono_ns:
-            self._close(key, seen, stated, now)
+        self._close(key, seen, stated)
 
-    def _close(self, key: Key, seen: _Sighting, stated: Position | None, now_ns: int) -> None:
-        engine, execution = self._engine, self._engine.config.execution
-        ladder, gateway = execution.flatten_ladder_bps, self._desk.gateway
-        instrument, reference = engine.instrument(key), self._reference(key, stated)
-        if instrument is None or reference is None or not gateway.entry_ready or not gateway.may_send(True):
-            return
+    def _close(self, key: Key, seen: _Sighting, stated: Position | None) -> None:
         if stated is None or stated.lots * seen.lots <= 0:
             return  # nothing there to reduce: the next reading decides
-        side = Side.SELL if seen.lots > 0 else Side.BUY
-        beyond_bps = ladder[min(seen.attempts, len(ladder) - 1)]
-        draft = Draft(
-            instrument=instrument,
-            side=side,
-            lots=min(abs(seen.lots), abs(stated.lots)),
-            limit_ticks=closing_ticks(instrument, side, reference.touch(side), beyond_bps),
-            time_in_force=TimeInForce.IOC,
-            reduce_only=True,
-            purpose="unwind",
-            strategy="",
-        )
-        in_the_way = crossed(engine, draft)
-        withdraw(engine, in_the_way)
-        if in_the_way:
-            return
-        seen.attempts += 1
-        in_ladder = seen.attempts < len(ladder)
-        seen.next_mono_ns = now_ns + (int(execution.flatten_step_s * NS_PER_S) if in_ladder else AGAIN_NS)
-        engine.log.error("naked_position_closing", venue=key[0], symbol=key[1], lots=seen.lots, attempt=seen.attempts)
-        if gateway.traits.quotes_first:
-            self._background.spawn(self._place(draft))
-        else:
-            engine.send([draft])
-
-    async def _place(self, draft: Draft) -> None:
-        await self._engine.place(draft)
-
-    def _reference(self, key: Key, stated: Position | None) -> Reference | None:
-        """The book; where there is none, what the venue marks the position at."""
-        book, instrument = price_from_book(self._engine.quote(key)), self._engine.instrument(key)
-        if book is not None or instrument is None or not self._desk.gateway.traits.quotes_first:
-            return book
-        mark_px = stated.mark_px if stated is not None else Decimal(0)
-        return price_from_rest(TopOfBook(Decimal(0), Decimal(0), mark_px), instrument)
+        lots = min(abs(seen.lots), abs(stated.lots)) * (1 if seen.lots > 0 else -1)
+        if self._closer.step(key, lots, seen.steps, purpose="unwind", stated=stated):
+            made = seen.steps.made
+            self._engine.log.error("naked_position_closing", venue=key[0], symbol=key[1], lots=seen.lots, attempt=made)

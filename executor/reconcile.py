@@ -317,7 +317,7 @@ class Reconciler:
                 if wallet is not None:
                     wallet.note_agreed(key, stated.get(key, 0), ours)
         watch.naked.judge(positions, before.mono_ns, agreed)
-        watch.foreign.judge(agreed)
+        watch.foreign.judge(positions, agreed)
 
     def _is_settled(self, key: Key, before: _Before) -> bool:
         """Whether the newest fill that we know there is old enough for readings to contain it. Of fills that an earlier process

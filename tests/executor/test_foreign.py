@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from core.types import Down, Side
+from executor.venues.base import Traits
 from tests.executor.fake_gateway import Plan
 from tests.executor.rig import LONG
 from tests.executor.test_reconcile import BTC, Bench
@@ -62,3 +63,14 @@ async def test_a_hedged_pair_is_left_alone(bench: Bench) -> None:
     await bench.turns(30, 500.0)
     assert len(bench.long.wire) == 1
     assert pair.long.lots == 10
+
+
+async def test_where_the_venue_quotes_first_it_goes_by_a_quote(bench: Bench) -> None:
+    bench.long.traits = Traits(quotes_first=True, reduce_only=False)
+    bench.long.quote_px = bench.long.mark_px = Decimal("100000.0")
+    bench.rig.books[LONG].quotes["BTC"] = Down("it has no book")
+    bench.long.foreign_fill("BTC", Side.BUY, 7, Decimal(100_000))
+    await bench.turns(12, 500.0)
+    assert bench.rig.truth(BTC) == 0
+    (order,) = [each.prepared for each in bench.rig.state.orders.values()]
+    assert (order.purpose, bool(order.quote_id)) == ("foreign", True)
