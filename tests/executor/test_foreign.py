@@ -67,7 +67,8 @@ async def test_a_hedged_pair_is_left_alone(bench: Bench) -> None:
 
 async def test_where_the_venue_quotes_first_it_goes_by_a_quote(bench: Bench) -> None:
     bench.long.traits = Traits(quotes_first=True, reduce_only=False)
-    bench.long.quote_px = bench.long.mark_px = Decimal("100000.0")
+    bench.long.quote_px = Decimal("100000.0")
+    bench.long.stated_extra = {"mark_px": Decimal("100000.0")}
     bench.rig.books[LONG].quotes["BTC"] = Down("it has no book")
     bench.long.foreign_fill("BTC", Side.BUY, 7, Decimal(100_000))
     await bench.turns(12, 500.0)
