@@ -242,12 +242,12 @@ class Pairs(PairSteps):
     def _lead_over(self, pair: PairBook, why: str) -> bool:
         """True = it goes on in another way of being led. What the first leg's deadline left is sent by IOC, or stays."""
         sending = pair.sending
-        opening.release(self._engine, pair)
         ended = self._leading.ended.pop(pair.pair_id, None)
         maker = sending.order is LegOrder.MAKER_FIRST
         taker = sending.fallback is Fallback.TAKER or not maker
         ends = taker or self._leading.rest_is_dust(pair)  # dust is nothing that could stay open
         if pair.closing:
+            opening.release(self._engine, pair)
             status = PairStatus.CLOSING if ends else PairStatus.REPAIRING  # which ends the closing
             self._move(pair, status, why, sending=AT_ONCE)
             return False
@@ -256,6 +256,7 @@ class Pairs(PairSteps):
             self._move(pair, PairStatus.OPENING, why, sending=thin)
             self.look(pair, why)
             return True
+        opening.release(self._engine, pair)
         if not pair.is_flat:
             self._move(pair, PairStatus.REPAIRING, why, sending=AT_ONCE)
         return False

@@ -307,8 +307,16 @@ async def test_the_fallback_taker_sends_the_rest_by_ioc(rig: Rig) -> None:
     pair = await led(rig, MAKER_TAKER)
     rig.gateways[LONG].match(resting(rig), 4)
     await settle()
-    for _ in range(62):
+    for _ in range(59):
         await rig.turn(1000.0)
+    rig.gateways[LONG].default = Plan(held=True)
+    for _ in range(3):
+        await rig.turn(1000.0)
+    rig.read_accounts()
+    assert rig.engine.desks[LONG].reserved_usd > 0, "what is on its way is set aside all along"
+    rig.gateways[LONG].default = Plan()
+    rig.gateways[LONG].release()
+    await settle()
     assert pair.status is PairStatus.OPEN
     assert (pair.long.qty, pair.short.qty) == (Decimal("0.010"), Decimal("-0.010"))
     assert rig.orders(pair)[-2].prepared.time_in_force is TimeInForce.IOC
