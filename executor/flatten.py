@@ -55,6 +55,7 @@ REASON = "flatten"
 Sleep = Callable[[float], Awaitable[None]]
 
 _DUST = frozenset({RejectCode.MIN_NOTIONAL.value, RejectCode.SIZE.value})
+_PASSING = frozenset({RejectCode.VENUE_MODE.value, RejectCode.RATE.value, RejectCode.NONCE.value})
 
 
 async def flatten(
@@ -384,6 +385,8 @@ class _VenueFlatten:
     def _advance(self, closing: _Closing, orders: list[OrderState]) -> None:
         """Next step of the ladder, or the reason why there is none."""
         filled = sum(order.filled_lots for order in orders)
+        if not filled and any(order.code in _PASSING for order in orders):
+            return  # the price was not the reason: the same step again
         if any(order.code in _DUST for order in orders) and not filled:
             closing.why = "dust: below the venue's smallest order"
             return

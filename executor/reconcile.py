@@ -255,7 +255,8 @@ class Reconciler:
         watch, gateway = self._watches[venue], self._engine.desks[venue].gateway
         began = self._engine.clock.wire_ns()
         from_ns, known = self._fills_from_ns(venue), tuple(self._engine.recent_fills)
-        fills = await gateway.fills_since(from_ns)
+        fills = await gateway.fills_since(min(from_ns, self._lost_from_ns(began)))
+        fills = [fill for fill in fills if fill.ts_ns >= from_ns or self._engine.is_ours(venue, fill.client_order_id)]
         ours = (fill for fill in known if fill.venue == venue)
         watch.behind = behind(ours, fills, from_ns + FIRST_MARGIN_NS, began + gateway.clock_offset_ns)
         for fill in sorted(fills, key=lambda fill: fill.ts_ns):
@@ -268,6 +269,12 @@ class Reconciler:
                 self._engine.on_funding(payment)
             watch.funding_mono_ns = before.mono_ns
         return await gateway.open_orders()
+
+    def _lost_from_ns(self, began_wire_ns: int) -> int:
+        """From when to read fills of orders that a power loss may have taken out of the journal, the first one perhaps: of those
+        only the id tells that they are ours."""
+        young = self._engine.clock.mono_ns() - self._began_ns < OVERLAP_NS
+        return began_wire_ns - OVERLAP_NS if young and self._engine.state.epoch > 1 else began_wire_ns
 
     def _fills_from_ns(self, venue: Venue) -> int:
         """From the newest fill we know, with an overlap, but not from before our oldest order there; without a fill from that

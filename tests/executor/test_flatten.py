@@ -455,6 +455,17 @@ async def test_legs_that_stand_against_each_other_end_with_the_net(
     assert (rig.truth(BTC), rig.truth((SHORT, "BTC"))) == (0, 0)
 
 
+async def test_a_venue_that_is_halted_for_a_while_costs_no_steps(bench: Bench) -> None:
+    await bench.rig.open("0.01")
+    halted = Plan(answer=Answer.REJECT, code=RejectCode.VENUE_MODE)
+    bench.long.plans.extend([halted] * 8)
+    report = await bench.flatten()
+    assert report.flat
+    limits = [order.prepared.limit_ticks for order in bench.closes()]
+    assert len(limits) == 9
+    assert len(set(limits)) == 1, "at the first step's price"
+
+
 async def test_a_position_in_a_contract_that_nobody_lists_is_a_residual(bench: Bench) -> None:
     """Neither --all nor anything else here can close it; calling the account flat over it would be a lie."""
     await bench.rig.open("0.01")

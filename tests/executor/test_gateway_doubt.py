@@ -133,7 +133,7 @@ def table(rows: list[tuple[str, str, str, float]]) -> str:
 
 @pytest.fixture
 def trader(box: SandboxProcess, tmp_path: Path) -> Callable[[str], Any]:
-    epoch = len(FIGURES) + 1
+    epoch = 100 + len(FIGURES)
 
     @asynccontextmanager
     async def begin(venue: str) -> AsyncIterator[Trader]:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from core.clock import NS_PER_S
+from core.ids import client_order_id, tag16
 from core.messages import ClosePair, PairStatus
 from core.types import Fill, LiquiditySide, Position, Side
 from executor.flatten import flatten
@@ -162,6 +163,23 @@ async def test_the_owners_trades_while_a_doubt_lasts_are_not_taken_for_it(bench:
     await bench.until_resolved()
     assert [source for _, source, _ in bench.resolved] == ["bound"]
     assert bench.rig.state.lots(BTC) == 0
+
+
+async def test_the_very_first_order_may_be_what_a_power_loss_took(bench: Bench) -> None:
+    """Bought, and nothing in the journal says so: only the id does, in fills from before this start."""
+    bench.rig.boot(bench.rig.journal.replayed())
+    bench.build()
+    name = client_order_id(tag16(bench.long.account_id), tag16("scalp"), bench.rig.state.epoch - 1, 7, 0)
+    bench.long._sink = None
+    bench.long.foreign_fill("BTC", Side.BUY, 3, Decimal(100_000))
+    bench.long._trade("BTC", Side.BUY, 4, Decimal(100_000), name)
+    bench.rig.pass_ms(3000)
+    assert await bench.reconciler.recover(LONG)
+    assert bench.rig.state.lots(BTC) == 4, "the owner's are the owner's"
+    bench.long.attach(bench.rig.engine.on_event)
+    bench.rig.market(100_000.0, 60.0)
+    await bench.turns(40)
+    assert bench.rig.truth(BTC) == OWNERS + 3
 
 
 async def test_flatten_counts_what_is_already_being_sold(bench: Bench) -> None:
