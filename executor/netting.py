@@ -79,8 +79,8 @@ class Netting:
             if other is not pair and other.symbol == key[1] and other.leg(key[0]) is not None
         ]
         quote = self._engine.usable_quote(key) if others else None
-        if draft.quote_id or quote is None:
-            return 0
+        if draft.quote_id or quote is None or pair.leg(key[0]) is None:
+            return 0  # a stand-in leg is made by its first order: before that there is nothing to book on
         px = from_float(quote.mid) * instrument.multiplier
         least = instrument.min_lots(px)
         done = 0

@@ -30,6 +30,7 @@ from core.messages import AT_ONCE, Fallback, LegOrder, OpenPair, PairStatus, Sen
 from core.numeric import floor_to, from_float, least_common_lot
 from core.types import OrderStatus, TradingState
 from executor import opening
+from executor.by_hand import withdraw_openings
 from executor.engine import Engine
 from executor.leading import Dust, Hedge, Lead, Leading, Over, Withdraw, legs_in_order, rests
 from executor.netting import Wish, withdraw
@@ -84,10 +85,15 @@ class Pairs(PairSteps):
 
     def _open_both(self, pair: PairBook, *, at_once: bool = False) -> None:
         """Both first orders, unless one of them would meet a resting order of ours: then as soon as that is gone, at most
-        CLEAR_WAIT_NS later, and only while both touches are still within the limits."""
+        CLEAR_WAIT_NS later, and only while it would still be allowed and both touches are within the limits."""
         runtime = self._of(pair)
         drafts = runtime.opening
         if drafts is None:
+            return
+        refusal = "" if at_once else self._no_longer(pair)
+        if refusal:
+            runtime.opening = None
+            self._finish(pair, refusal)
             return
         blocked = self._netting.is_blocked(drafts)
         if blocked and self._engine.clock.mono_ns() - runtime.opening_mono_ns <= CLEAR_WAIT_NS:
@@ -103,6 +109,11 @@ class Pairs(PairSteps):
             self._engine.reserve(order, draft.instrument)
         for other in cleared.netted:
             self.look(other, "netted")
+
+    def _no_longer(self, pair: PairBook) -> str:
+        """Why an opening that had to wait may not be sent any more; "" while it may."""
+        state = self._engine.state.trading_state
+        return f"trading state is {state.value}" if state is not TradingState.ACTIVE else self._engine.may_lead(pair)
 
     def _within_limits(self, drafts: list[Draft]) -> bool:
         for draft in drafts:
@@ -207,8 +218,9 @@ class Pairs(PairSteps):
             self._repair(pair, why)
 
     def tick(self) -> None:
-        """Go on with every live pair; warn and page by the unhedged bounds; tend the dead-man switches."""
+        """Go on with every live pair; warn and page by the unhedged bounds; tend the dead-man switches and what is by hand."""
         self.switches.turn()
+        withdraw_openings(self._engine)
         for pair in self._engine.state.live_pairs():
             self._unhedged.watch(pair)
             self.look(pair, "tick")

@@ -1,0 +1,108 @@
+"""Between a decision and its order: what has changed meanwhile counts."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from core.messages import LegOrder, PairStatus, Sending, SubmitOrder
+from core.types import Side, TimeInForce, TradingState
+from executor import opening
+from executor.netting import Netting, Wish
+from executor.records import Netted
+from executor.state import PairBook
+from tests.executor.rig import LONG, SHORT, Rig, instrument, settle
+
+MAKER = Sending(order=LegOrder.MAKER_FIRST, first=LONG, deadline_s=60.0)
+
+
+@pytest.fixture
+def rig(tmp_path: Path) -> Rig:
+    return Rig(tmp_path, risk={"symbol_exclusive": False, "attempt_cooldown_s": 0.0, "max_open_pairs": 10})
+
+
+async def waiting(rig: Rig) -> PairBook:
+    """An opening that waits until an order of ours is gone, whose cancel the venue takes its time for."""
+    first = await rig.open("0.01")
+    rig.pairs.request_close(first, "event", sending=MAKER)
+    await settle()
+    rig.gateways[LONG].reserve_budget = False  # the cancel cannot be sent yet
+    rig.read_accounts()
+    rig.commands.take(rig.open_command("0.006", name="manual"), rig.operator)
+    await settle()
+    second = list(rig.state.pairs.values())[-1]
+    assert second.orders == []
+    return second
+
+
+@pytest.mark.parametrize("state", [TradingState.HALTED, TradingState.REDUCING])
+async def test_an_opening_that_waited_is_not_sent_once_trading_is_not_active(rig: Rig, state: TradingState) -> None:
+    second = await waiting(rig)
+    rig.engine.set_trading_state(state, "test")
+    rig.gateways[LONG].reserve_budget = True
+    for _ in range(3):
+        await rig.turn()
+    assert second.orders == []
+    assert second.is_flat
+    assert second.status is PairStatus.ABORTED
+
+
+async def test_an_opening_that_waited_is_sent_while_trading_is_active(rig: Rig) -> None:
+    second = await waiting(rig)
+    rig.gateways[LONG].reserve_budget = True
+    for _ in range(3):
+        await rig.turn()
+    assert second.status is PairStatus.OPEN
+
+
+def by_hand(rig: Rig, side: Side, px: str, tif: TimeInForce, *, reduce_only: bool = False) -> SubmitOrder:
+    return SubmitOrder(
+        command_id=rig.next_id("manual"), valid_until_mono_ns=1 << 62, venue=LONG, symbol="BTC", side=side,
+        qty=Decimal("0.01"), limit_px=Decimal(px), time_in_force=tif, reduce_only=reduce_only,
+    )  # fmt: skip
+
+
+async def rested(rig: Rig, *commands: SubmitOrder) -> list[str]:
+    for command in commands:
+        rig.commands.take(command, rig.operator)
+        await settle()
+    return rig.gateways[LONG].resting
+
+
+@pytest.mark.parametrize("state", [TradingState.HALTED, TradingState.REDUCING])
+async def test_a_resting_order_by_hand_opens_nothing_once_trading_is_not_active(rig: Rig, state: TradingState) -> None:
+    (name,) = await rested(rig, by_hand(rig, Side.BUY, "99990.0", TimeInForce.GTC))
+    await rig.turn()
+    assert rig.gateways[LONG].cancels == []
+    rig.engine.set_trading_state(state, "test")
+    await rig.turn()
+    assert rig.gateways[LONG].cancels == [name]
+    assert rig.gateways[LONG].resting == []
+
+
+async def test_what_only_reduces_goes_on_resting(rig: Rig) -> None:
+    """10 lots bought by hand: one plain sale of 10 and a reduce-only one stay, the second plain sale would open."""
+    rig.commands.take(by_hand(rig, Side.BUY, "100010.0", TimeInForce.IOC), rig.operator)
+    await settle()
+    assert rig.truth((LONG, "BTC")) == 10
+    sale = (Side.SELL, "100050.0", TimeInForce.GTC)
+    _, _, second = await rested(rig, by_hand(rig, *sale), by_hand(rig, *sale, reduce_only=True), by_hand(rig, *sale))
+    rig.engine.set_trading_state(TradingState.HALTED, "test")
+    await rig.turn()
+    assert rig.gateways[LONG].cancels == [second]
+
+
+async def test_a_stand_in_leg_that_is_not_there_yet_is_not_netted_into(rig: Rig) -> None:
+    """Its pair gets the leg with its first order; a record of lots on no leg could never be replayed."""
+    first = await rig.open("0.01")
+    rig.read_accounts()
+    second = await rig.open("0.006")
+    stand_in = opening.first(first, instrument(SHORT), Side.SELL, 3)
+    first.short.venue = rig.state.pairs[first.pair_id].plan.long_venue  # so that SHORT is a venue of neither leg
+    netting = Netting(rig.engine, lambda pair, key: Wish(side=Side.BUY, lots=3))
+    cleared = netting.clear(first, [stand_in])
+    assert (cleared.drafts, cleared.netted) == ([stand_in], [])
+    assert not [record for record in rig.journal.records() if isinstance(record, Netted)]
+    assert second.short.lots == -3
