@@ -8,10 +8,11 @@ twice is a duplicate and says nothing. A message that cannot be read is a lost o
 market has no state, its books, which come every second, are counted, and the market is subscribed again at the latest after
 SNAPSHOT_BOOKS of them.
 
-The numbers belong to the connection. Between connections `event_time` orders: on sampled streams it names a message, so it
-is handed on as the quote's order number. (On the raw stream, rate 0, two messages may share it, and the second would be
-dropped as old; that is why the fastest sampled rate is taken.) Books come whole on a stream of their own; they are no
-quotes beside it, since two streams of one moment arrive in any order, and therefore carry the smallest order number.
+The numbers belong to the connection, and a rotating stream has two of them. So quotes get numbers of our own, which all
+connections of a feed share (`Order`): what a connection says after its own last word is newer, whatever its time; between
+two connections `event_time` decides. Refused: `event_time` itself as the order number, which would hold a quote up for as
+long as the venue's clock was set back. Books come whole on a stream of their own; they are no quotes beside it, since two
+streams of one moment arrive in any order, and therefore carry the smallest number.
 """
 
 from __future__ import annotations
@@ -40,7 +41,8 @@ from feeds.venues.base import (
 
 MINI, TICKER, BOOK = "v1.mini.d", "v1.ticker.s", "v1.book.s"
 RATES = {MINI: "50", TICKER: "1000", BOOK: "1000-10"}  # ms; of the book also the levels a side
-OLDEST = 1  # an order number below that of any quote
+LAG_NS = 10_000_000_000  # no connection of a rotation is that far behind the other
+OLDEST = 1  # an order number that no quote has: all of theirs are above
 PERCENT = 100
 RATE_DECIMALS = 12  # a rate is told in steps of 1e-4 percent; what division leaves beyond is not the venue's
 CAP_SLACK = 2.0  # the cap moves with the market, and the catalogue is minutes old
@@ -52,6 +54,26 @@ ASK_AGAIN_ID = 900
 _TOPICS = {name.encode(): name for name in RATES}
 _HEAD = b'{"stream":"'
 _SELECTOR = b'"selector":"'
+
+
+class Order:
+    """Who last told a market's quote, the venue's time of that, and its number."""
+
+    __slots__ = ("number", "source", "time_ns")
+
+    def __init__(self) -> None:
+        self.number = OLDEST
+        self.source: Connection | None = None
+        self.time_ns = 0
+
+    def next(self, source: Connection, time_ns: int, went_back: bool) -> int:
+        """The number of what `source` says now; the last one again where another connection has said it, or newer, already.
+        `went_back`: the source's own time did, so the venue's clock was set back; so it was where the source is further
+        behind than connections ever are to each other."""
+        if source is self.source or went_back or time_ns > self.time_ns or time_ns < self.time_ns - LAG_NS:
+            self.source, self.time_ns = source, time_ns
+            self.number += 1
+        return self.number
 
 
 class Held:
@@ -67,6 +89,7 @@ class Held:
         "index_px",
         "mark_px",
         "sequence",
+        "time_ns",
     )
 
     def __init__(self, books: int = 0) -> None:
@@ -74,6 +97,7 @@ class Held:
         self.bid_px = self.bid_qty = self.ask_px = self.ask_qty = 0.0
         self.mark_px = self.index_px = 0.0
         self.sequence = -1
+        self.time_ns = 0
         self.first = 0  # number of the first difference, as acknowledged; 0 = not told
 
 
@@ -91,10 +115,12 @@ def fraction(market: Market, percent: float, what: str) -> float:
 
 
 class Connection:
-    """A feeds.venues.base.Stream. `markets` (by venue name) is shared with the decoder; `names` are those subscribed here."""
+    """A feeds.venues.base.Stream. `markets` and `orders` (by venue name) are shared by all of a decoder; `names` are those
+    subscribed here."""
 
-    def __init__(self, markets: dict[str, Market], names: Iterable[str]) -> None:
+    def __init__(self, markets: dict[str, Market], orders: dict[str, Order], names: Iterable[str]) -> None:
         self._markets = markets
+        self._orders = orders
         self._held: dict[str, Held] = {}
         chosen = list(names)
         self._unanswered = dict.fromkeys((stream, f"{name}@{RATES[stream]}") for stream in RATES for name in chosen)
@@ -173,6 +199,9 @@ class Connection:
             bid_px, bid_qty, ask_px, ask_qty = held.bid_px, held.bid_qty, held.ask_px, held.ask_qty
             if not (0.0 <= bid_px < inf and 0.0 <= bid_qty < inf and 0.0 <= ask_px < inf and 0.0 <= ask_qty < inf):
                 raise Malformed(f"grvt quote of {market.name}: {bid_px} x {bid_qty} / {ask_px} x {ask_qty}")
+            order = self._orders.setdefault(market.name, Order())
+            number = order.next(self, time_ns, time_ns < held.time_ns)
+            held.time_ns = time_ns
             events.append(
                 QuoteEvent(
                     market.symbol,
@@ -181,7 +210,7 @@ class Connection:
                     ask_px / multiplier,
                     ask_qty * multiplier,
                     told_ns,
-                    time_ns,
+                    number,
                 )
             )
         if marked and 0.0 < held.mark_px < inf and 0.0 < held.index_px < inf:

@@ -16,7 +16,7 @@ from core.errors import UNDECODABLE, Malformed
 from core.specs import grvt as specs
 from core.types import FundingKind, FundingRate, Instrument
 from feeds.venues import _grvt_wire as wire
-from feeds.venues._grvt_stream import HOUR_S, MINI, RATES, Connection, due_ns, fraction
+from feeds.venues._grvt_stream import HOUR_S, MINI, RATES, Connection, Order, due_ns, fraction
 from feeds.venues._grvt_wire import Market
 from feeds.venues.base import FundingEvent, MarketEvent, QuoteEvent, RestRequest, SocketPlan, Stream
 
@@ -39,6 +39,7 @@ class Decoder:
     def __init__(self) -> None:
         self._markets: dict[str, Market] = {}  # by venue name, live ones only
         self._names: dict[str, str] = {}  # canonical symbol -> venue name
+        self._orders: dict[str, Order] = {}  # by venue name
         self._due_ns: dict[str, int] = {}  # by venue name, the settlement after the last one that was told
         self._request_id = FIRST_RENEWAL_ID
 
@@ -76,7 +77,9 @@ class Decoder:
         return plans
 
     def stream(self, plan: SocketPlan) -> Stream:
-        return Connection(self._markets, [self._names[symbol] for symbol in plan.symbols if symbol in self._names])
+        return Connection(
+            self._markets, self._orders, [self._names[symbol] for symbol in plan.symbols if symbol in self._names]
+        )
 
     def resubscribe(self, symbol: str) -> list[bytes]:
         """Only the quotes hang on a chain."""

@@ -99,7 +99,7 @@ def only(events: list[FeedEvent]) -> FeedEvent:
 
 def test_the_recorded_mini(stream: Stream) -> None:
     assert stream.decode(text(MINI)) == [
-        QuoteEvent("BTC", 87799.9, 0.151, 87800.0, 5.733, 0, TIME_NS),  # a snapshot says nothing about delay
+        QuoteEvent("BTC", 87799.9, 0.151, 87800.0, 5.733, 0, OLDEST + 1),  # a snapshot says nothing about delay
         MarkEvent("BTC", 87792.25830235, 87806.705713684, pytest.approx(float("nan"), nan_ok=True),
                   pytest.approx(float("nan"), nan_ok=True), 0),
     ]  # fmt: skip
@@ -195,7 +195,7 @@ def test_differences_are_merged(stream: Stream) -> None:
     stream.decode(text(MINI))
     later = TIME_NS + 1
     event = only(stream.decode(mini(1061214, 0, later, best_bid_size="0.2")))
-    assert event == QuoteEvent("BTC", 87799.9, 0.2, 87800.0, 5.733, later, later)
+    assert event == QuoteEvent("BTC", 87799.9, 0.2, 87800.0, 5.733, later, OLDEST + 2)
     event = only(stream.decode(mini(1061215, 1061214, later + 1, index_price="87806")))
     assert event[:3] == ("BTC", 87792.25830235, 87806.0)  # no price was told: no quote, and none is lost
     event = only(stream.decode(mini(1061216, 1061215, later + 2, best_ask_price="87801", best_ask_size="1")))
@@ -241,6 +241,42 @@ def test_connections_hold_their_own_state(decoder: Decoder) -> None:
     first, second = (decoder.stream(decoder.sockets()[0]) for _ in range(2))
     first.decode(text(MINI))
     assert second.decode(mini(7, 6, best_bid_size="0.2")) == []  # without a snapshot there is nothing to merge into
+
+
+def number(events: list[FeedEvent]) -> int:
+    (quote,) = (event for event in events if isinstance(event, QuoteEvent))
+    return quote.sequence
+
+
+def test_two_connections_of_one_rotation_do_not_take_a_quote_back(decoder: Decoder) -> None:
+    old, new = (decoder.stream(decoder.sockets()[0]) for _ in range(2))
+    start = number(old.decode(text(MINI)))
+    assert number(old.decode(mini(7, 6, TIME_NS + 5, best_bid_size="1"))) == start + 1
+    assert number(new.decode(text(MINI))) == start + 1  # older than what was told: no newer number
+    assert number(new.decode(mini(7, 6, TIME_NS + 5, best_bid_size="1"))) == start + 1  # the same
+    assert number(new.decode(mini(8, 7, TIME_NS + 9, best_bid_size="2"))) == start + 2
+    assert number(old.decode(mini(8, 7, TIME_NS + 9, best_bid_size="2"))) == start + 2
+    assert number(new.decode(mini(9, 8, TIME_NS + 9, best_bid_size="3"))) == start + 3  # its own next word, of one time
+
+
+def test_a_clock_set_back_freezes_nothing(stream: Stream) -> None:
+    start = number(stream.decode(text(MINI)))
+    assert number(stream.decode(mini(7, 6, TIME_NS - 5_000_000_000, best_bid_size="1"))) == start + 1
+    assert number(stream.decode(mini(8, 7, TIME_NS - 4_000_000_000, best_bid_size="2"))) == start + 2
+
+
+def test_a_clock_set_back_behind_a_reconnect_freezes_nothing(decoder: Decoder) -> None:
+    old, new = (decoder.stream(decoder.sockets()[0]) for _ in range(2))
+    start = number(old.decode(text(MINI, event_time=str(TIME_NS + 60_000_000_000))))
+    assert number(new.decode(text(MINI))) == start + 1
+    assert number(new.decode(mini(7, 6, TIME_NS + 5, best_bid_size="1"))) == start + 2
+
+
+def test_a_snapshot_after_a_gap_is_newer_though_nothing_changed(stream: Stream) -> None:
+    start = number(stream.decode(text(MINI)))
+    stream.decode(mini(9, 8, best_bid_size="1"))
+    stream.decode(mini(11, 10, best_bid_size="1"))
+    assert number(stream.decode(text(MINI))) > start + 1
 
 
 # ---- subscriptions ----------------------------------------------------------------------------------------------------

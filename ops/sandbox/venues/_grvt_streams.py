@@ -101,7 +101,7 @@ class Streams:
     def book_changed(self, contract: Contract) -> None:
         name = contract.name
         self._versions[name] += 1
-        self._changed_ns[name] = max(self._clock.wire_ns(), self._changed_ns[name] + 1)
+        self._changed_ns[name] = self._clock.wire_ns()
         for connection, client in self._clients.items():
             for channel in client.channels.values():
                 if channel.instrument == name and channel.stream == channels.MINI_D and not channel.rate_ms:
