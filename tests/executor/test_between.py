@@ -60,7 +60,7 @@ async def test_an_opening_that_waited_is_sent_while_trading_is_active(rig: Rig) 
 def by_hand(rig: Rig, side: Side, px: str, tif: TimeInForce, *, reduce_only: bool = False) -> SubmitOrder:
     return SubmitOrder(
         command_id=rig.next_id("manual"), valid_until_mono_ns=1 << 62, venue=LONG, symbol="BTC", side=side,
-        qty=Decimal("0.01"), limit_px=Decimal(px), time_in_force=tif, reduce_only=reduce_only,
+        qty=Decimal("0.003"), limit_px=Decimal(px), time_in_force=tif, reduce_only=reduce_only,
     )  # fmt: skip
 
 
@@ -83,10 +83,10 @@ async def test_a_resting_order_by_hand_opens_nothing_once_trading_is_not_active(
 
 
 async def test_what_only_reduces_goes_on_resting(rig: Rig) -> None:
-    """10 lots bought by hand: one plain sale of 10 and a reduce-only one stay, the second plain sale would open."""
+    """3 lots bought by hand: one plain sale of 3 and a reduce-only one stay, the second plain sale would open."""
     rig.commands.take(by_hand(rig, Side.BUY, "100010.0", TimeInForce.IOC), rig.operator)
     await settle()
-    assert rig.truth((LONG, "BTC")) == 10
+    assert rig.truth((LONG, "BTC")) == 3
     sale = (Side.SELL, "100050.0", TimeInForce.GTC)
     _, _, second = await rested(rig, by_hand(rig, *sale), by_hand(rig, *sale, reduce_only=True), by_hand(rig, *sale))
     rig.engine.set_trading_state(TradingState.HALTED, "test")
