@@ -3,7 +3,7 @@
     beat       every 100 ms, whatever the venue does: the book's heartbeat is what readers take for life
     catalogue  instruments and funding intervals at start (retried for ever: a venue that is down leaves the feed alive and
                its book DOWN) and every `specs_refresh_s`; a changed list of symbols makes the streams rotate to it
-    sessions   one per connection (feeds.session)
+    sessions   one per connection (feeds.session), or per read that is repeated in its place (feeds.polling)
     figures    settled funding and volumes by REST: at start, after each whole hour of the calendar, and with the catalogue
 
 A task that ends is a fault: its error leaves `run` and with it the process, whose supervisor starts another.
@@ -28,6 +28,7 @@ from core.settings import FeedsConfig, VenueConfig
 from core.types import Venue
 from feeds.meters import Meters
 from feeds.pace import Pace
+from feeds.polling import Polling
 from feeds.publisher import Publisher
 from feeds.recorder import Recorder
 from feeds.session import Session, Wiring
@@ -68,7 +69,7 @@ class Feed:
         self._recorder = Recorder(
             loaded.recordings_dir, venue, book.epoch, loaded.config.recorder, clock, self._meters, log
         )
-        self._sessions: list[Session] = []
+        self._sessions: list[Session | Polling] = []
         self._session_tasks: list[asyncio.Task[NoReturn]] = []
         self._silent: frozenset[str] = frozenset()
         self._has_catalogue = False
@@ -215,7 +216,8 @@ class Feed:
         for session, plan in zip(self._sessions, plans, strict=False):
             session.replan(plan)
         for index in range(len(self._sessions), len(plans)):
-            session = Session(index, plans[index], wiring)
+            kind = Session if plans[index].poll is None else Polling
+            session = kind(index, plans[index], wiring)
             self._sessions.append(session)
             self._session_tasks.append(asyncio.create_task(session.run()))
         while len(self._sessions) > len(plans):

@@ -4,6 +4,7 @@
 - Depth: its top becomes the quote where it is newer, and confirms one that was read by REST or came late.
 - Lag (feeds.lag): a late quote is published as INDICATIVE and a late frame proves nothing, so everything on that socket
   ages out at its readers, and trading stops by itself.
+- Indications: published with the age that they state, INDICATIVE for ever.
 - Interruption: when a socket is lost, every quote it carried is voided at once. Without that, the first frame of another
   symbol on the next socket would prove a quiet symbol's quote from before the interruption.
 - Proof: a market frame proves its socket; context, mark and book frames prove their symbol. Acknowledgements and pongs
@@ -35,6 +36,7 @@ from feeds.venues.base import (
     FeedEvent,
     FundingEvent,
     GapEvent,
+    IndicationEvent,
     MarketEvent,
     MarkEvent,
     QuoteEvent,
@@ -180,6 +182,8 @@ class Publisher:
                 self._quote(line, event, late, now_ns)
             elif isinstance(event, DepthEvent):
                 self._depth(line, event, late, now_ns)
+            elif isinstance(event, IndicationEvent):
+                self._indicate(line, event, now_ns)
             else:
                 self._mark(line, event, now_ns)
                 if not late:
@@ -271,6 +275,21 @@ class Publisher:
             return
         line.sequence = sequence
         self._publish(line, event[1:5], event.exch_ts_ns, INDICATIVE if late else EXECUTABLE, now_ns)
+
+    def _indicate(self, line: _Line, event: IndicationEvent, now_ns: int) -> None:
+        """Never executable, and as old as it says: reading it again does not make it younger. One from the future is none."""
+        age_ns = self._wire_ns() - event.as_of_ns
+        if event.as_of_ns <= line.quote_ts_ns:
+            return
+        if age_ns < -self._max_lag_ns:
+            self._meters.out_of_order.add()
+            return
+        line.is_quoted = True
+        line.flags = INDICATIVE
+        line.quote_ts_ns = event.as_of_ns
+        read_ns = max(1, now_ns - max(0, age_ns))
+        self._book.publish_quote(line.slot, *event[1:5], event.as_of_ns, read_ns, INDICATIVE)
+        self._meters.quotes.add()
 
     def _is_overtaken(self, line: _Line, exch_ts_ns: int, late: bool) -> bool:
         """Whether a frame that has only a time is older than the published quote. One that is further behind it than any

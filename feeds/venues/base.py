@@ -77,6 +77,19 @@ class ControlEvent(NamedTuple):
     reply: tuple[bytes, ...] = ()  # frames that the venue's protocol makes us send back on this connection
 
 
+class IndicationEvent(NamedTuple):
+    """What a venue without an order book would about pay, as of `as_of_ns` (UTC). Nobody can be held to it: it is never
+    executable, its age counts from its own time and not from when it was read, and it proves nothing."""
+
+    symbol: str
+    bid_px: float
+    bid_qty: float
+    ask_px: float
+    ask_qty: float
+    as_of_ns: int
+    exch_ts_ns: int = 0  # an answer is no later for holding an old figure
+
+
 class GapEvent(NamedTuple):
     """The venue's own sequence broke: the symbol's quote is void until a newer frame, and its channels are renewed."""
 
@@ -84,7 +97,7 @@ class GapEvent(NamedTuple):
     detail: str
 
 
-MarketEvent = QuoteEvent | MarkEvent | FundingEvent | DepthEvent
+MarketEvent = QuoteEvent | MarkEvent | FundingEvent | DepthEvent | IndicationEvent
 FeedEvent = MarketEvent | ControlEvent | GapEvent
 
 
@@ -98,10 +111,13 @@ class RestRequest(NamedTuple):
 
 
 class SocketPlan(NamedTuple):
-    """What one connection carries: canonical symbols, and the frames that subscribe them, in the order to send."""
+    """What one connection carries: canonical symbols, and the frames that subscribe them, in the order to send. Where the
+    venue has no socket for it, `poll` is read every `every_s` instead, and an answer is what else a frame is."""
 
     symbols: tuple[str, ...]
     frames: tuple[bytes, ...]
+    poll: RestRequest | None = None
+    every_s: float = 0.0
 
 
 class Stream(Protocol):

@@ -62,6 +62,9 @@ class Execution:
     def match(self, change: Change, account: AccountState, order: Order, share: Decimal | None = None) -> None:
         """Trade what can be traded, at most `share` of its size in whole lots; the rest ends (IOC, market) or rests."""
         book = self._books[order.name]
+        if self._terms.is_quoted:
+            self._deal(change, account, order, share)
+            return
         limit = None if order.is_market else order.px
         lot = self._contracts[order.name].lot
         most = order.qty if share is None else order.qty * share // lot * lot
@@ -76,6 +79,19 @@ class Execution:
         else:
             book.add(order)
         self._trim_reduce_only(change, account, order.name)
+
+    def _deal(self, change: Change, account: AccountState, order: Order, share: Decimal | None) -> None:
+        """Where a venue quotes: it takes the whole order at the order's own price, which is the one it quoted (a market order
+        at the touch), or nothing of it."""
+        top = self._books[order.name].top()
+        touch = top.ask if order.side is Side.BUY else top.bid
+        px = order.px if not order.is_market else touch.px if touch is not None else self._pricing.mark(order.name)
+        if share is None or share >= 1:
+            self._execute(change, account, order, Match(px, order.qty, None), LiquiditySide.TAKER)
+            order.state = OrderState.FILLED
+        else:
+            order.state, order.cancel_reason = OrderState.CANCELED, CancelReason.IOC_REMAINDER
+            order.reject = Reject.IOC_NO_MATCH
 
     def fill_maker(self, change: Change, match: Match) -> None:
         """Fill the user's resting order that a match names, as far as it still stands."""

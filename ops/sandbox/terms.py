@@ -20,8 +20,12 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
     money_step: Decimal  # cash amounts (fees, funding) are rounded to this
     min_notional_exempt: MinNotionalExempt
     max_open_orders: int = 1000
-    kind: VenueKind = VenueKind.PERP  # SPOT: wallets instead of positions, see wallets.py
+    kind: VenueKind = VenueKind.PERP  # SPOT: wallets instead of positions, see wallets.py. RFQ: no book, see Execution
 
     @property
     def is_spot(self) -> bool:
         return self.kind is VenueKind.SPOT
+
+    @property
+    def is_quoted(self) -> bool:
+        return self.kind is VenueKind.RFQ
