@@ -104,7 +104,11 @@ class Stand:
         if self.quotes_first:
             await self.until(lambda: all(self._is_shown(symbol) for symbol in self.symbols), within_s)
             return
-        await self.until(lambda: len(self.usable()) == len(self.symbols), within_s)
+        try:
+            await self.until(lambda: len(self.usable()) == len(self.symbols), within_s)
+        except TimeoutError:
+            missing = {symbol: self.quote(symbol) for symbol in self.symbols if not self.is_usable(symbol)}
+            raise AssertionError(f"not back within {within_s} s: {missing}\n" + "".join(self.lines[-8:])) from None
 
     def _is_shown(self, symbol: str) -> bool:
         quote = self.reader.peek(self.reader.slot(symbol) or 0)
