@@ -59,6 +59,8 @@ from executor.venues.base import (
 END_OVERDUE_NS = 2 * NS_PER_S
 """Beyond the request's own timeout: an IOC order that has not ended by then is UNKNOWN, whatever its gateway believes."""
 
+CANCEL_AGAIN_NS = 2 * NS_PER_S
+"""A venue that only takes a cancel (its end comes by stream, which may be away) is asked again after this, not at every look."""
 ANSWER_GRACE_S = 1.0
 _IN_FLIGHT = (OrderStatus.PREPARED, OrderStatus.SUBMITTED)
 
@@ -80,7 +82,7 @@ class Engine(Fills):
     ) -> None:
         super().__init__(loaded, clock, log, state, journal, latch, desks, books, meter)
         self._order_count = 0
-        self._cancelling: dict[str, asyncio.Future[Outcome]] = {}  # asked, not answered: one cancel at a time
+        self._cancelling: dict[str, tuple[asyncio.Future[Outcome], int]] = {}  # what was asked last, and when (mono ns)
 
     @property
     def gateways(self) -> Mapping[Venue, OrderGateway]:
@@ -284,8 +286,9 @@ class Engine(Fills):
         arrives as an order move (stream, or the cancel's positive answer)."""
         desk = self.desks[order.prepared.venue]
         instrument = desk.instrument(order.prepared.symbol)
-        asked = self._cancelling.get(order.client_order_id)
-        if asked is not None:
+        asked, asked_ns = self._cancelling.get(order.client_order_id, (None, 0))
+        recent = self.clock.mono_ns() - asked_ns < CANCEL_AGAIN_NS and not order.status.is_final
+        if asked is not None and (recent or not asked.done()):
             return asked
         if order.status.is_final or instrument is None or not desk.gateway.may_send(True):
             return None
@@ -298,15 +301,17 @@ class Engine(Fills):
             self.log.warning("cancel_not_signed", client_id=order.client_order_id, detail=str(error))
             return None
         future = desk.gateway.submit(prepared)
-        self._cancelling[order.client_order_id] = future
+        self._cancelling = {name: each for name, each in self._cancelling.items() if name in self.state.unsettled}
+        self._cancelling[order.client_order_id] = future, self.clock.mono_ns()
         future.add_done_callback(functools.partial(self._cancel_answered, order.client_order_id))
         return future
 
     def _cancel_answered(self, name: str, future: asyncio.Future[Outcome]) -> None:
-        self._cancelling.pop(name, None)
         order = self.state.orders.get(name)
         if order is None or future.cancelled():
             return
+        if not isinstance(future.result(), Accepted):
+            self._cancelling.pop(name, None)
         match future.result():
             case Accepted(status=OrderStatus.CANCELED, filled_lots=filled_lots):
                 self.move_order(name, OrderStatus.CANCELED, source="answer", filled_lots=filled_lots)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
 from core.messages import LegOrder, PairStatus, Sending, SubmitOrder
-from core.types import Side, TimeInForce, TradingState
+from core.types import OrderStatus, Side, TimeInForce, TradingState
 from executor import opening
 from executor.netting import Netting, Wish
+from executor.outcome import Accepted, Outcome
 from executor.records import Netted
 from executor.state import PairBook
 from tests.executor.rig import LONG, SHORT, Rig, instrument, settle
@@ -106,3 +108,32 @@ async def test_a_stand_in_leg_that_is_not_there_yet_is_not_netted_into(rig: Rig)
     assert (cleared.drafts, cleared.netted) == ([stand_in], [])
     assert not [record for record in rig.journal.records() if isinstance(record, Netted)]
     assert second.short.lots == -3
+
+
+async def test_a_cancel_that_a_venue_has_taken_is_not_asked_for_again_at_once(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some venues only take a cancel: its effect is told by the stream, which may be away. Asking ten times a second until then
+    would use up the budget that is kept for flatten."""
+    gateway = rig.gateways[LONG]
+
+    def only_taken(name: str, future: asyncio.Future[Outcome]) -> None:
+        gateway.cancels.append(name)
+        future.set_result(Accepted(venue_order_id="", status=OrderStatus.ACCEPTED, filled_lots=0))
+
+    monkeypatch.setattr(gateway, "_cancel", only_taken)
+    pair = await rig.open("0.01")
+    rig.pairs.request_close(pair, "event", sending=MAKER)
+    await settle()
+    (lead,) = gateway.resting
+    rig.pairs.end_leads("test")
+    for _ in range(8):
+        await rig.turn(100.0)
+    assert gateway.cancels == [lead]
+    for _ in range(8):
+        await rig.turn(500.0)
+    assert 1 < len(gateway.cancels) <= 4, "but not forgotten either: the first one may have been lost there"
+    gateway.end_resting(lead)
+    await rig.turn()
+    assert pair.status is PairStatus.OPEN
+    rig.check()
