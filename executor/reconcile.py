@@ -39,6 +39,7 @@ from core.errors import RateLimited, VenueError
 from core.types import OrderStatus, Position, TimeInForce, Venue
 from executor.blind import BlindLegs
 from executor.differences import CONFIRM_NS, SETTLED_NS, Differences, GivenUp, Judgement, behind
+from executor.doubt import CLOCKS_APART_NS
 from executor.engine import Engine
 from executor.foreign import ForeignPositions
 from executor.journal import JournalError
@@ -255,7 +256,7 @@ class Reconciler:
         watch, gateway = self._watches[venue], self._engine.desks[venue].gateway
         began = self._engine.clock.wire_ns()
         from_ns, known = self._fills_from_ns(venue), tuple(self._engine.recent_fills)
-        fills = await gateway.fills_since(min(from_ns, self._lost_from_ns(began)))
+        fills = await gateway.fills_since(min(from_ns - CLOCKS_APART_NS, self._lost_from_ns(began)))
         fills = [fill for fill in fills if fill.ts_ns >= from_ns or self._engine.is_ours(venue, fill.client_order_id)]
         ours = (fill for fill in known if fill.venue == venue)
         watch.behind = behind(ours, fills, from_ns + FIRST_MARGIN_NS, began + gateway.clock_offset_ns)

@@ -840,3 +840,14 @@ async def test_leverage_that_a_position_states_is_believed(bench: Bench) -> None
     bench.long.stated_extra = {"leverage": 7}  # type: ignore[dict-item]
     await bench.reconciler.read(LONG, full=False)
     assert bench.rig.engine.desks[LONG].leverage["BTC"] == 7
+
+
+async def test_a_fill_of_our_first_order_counts_though_our_clock_was_ahead_when_it_was_prepared(bench: Bench) -> None:
+    """The clock has been put right since: by the offset of now the fill lies before the order it belongs to."""
+    bench.long.plans.append(Plan(told=Told.NEVER))
+    pair = await bench.rig.open("0.01")
+    early = [msgspec.structs.replace(fill, ts_ns=fill.ts_ns - 600 * NS_PER_MS) for fill in bench.long.fills]
+    bench.long.fills[:] = early
+    await bench.turns(3)
+    assert pair.long.book.unbooked_lots == 0
+    assert bench.rig.state.positions[BTC].book.booked_lots == 10
