@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import signal
@@ -39,11 +40,14 @@ def read_secrets(path: Path) -> dict[str, str]:
 def test_throw_away_credentials_are_what_the_keyring_asks_for(tmp_path: Path, venue: str, seed: int) -> None:
     spec = SPEC[Venue(venue)]
     values = venue_kind(venue).new_credentials(random.Random(seed))
-    assert list(values) == [credential.name for credential in spec.credentials]
+    assert {credential.name for credential in spec.credentials if not credential.optional} <= set(values)
+    assert set(values) <= {credential.name for credential in spec.credentials}
     ring = Keyring.open(
         secrets_file(tmp_path / "s.env", values), [spec.name], Log("t", SystemClock(), write=lambda _: None)
     )
     for credential in spec.credentials:
+        if not ring.has(credential.name):
+            continue
         held = ring.secret(credential.name).reveal() if credential.secret else ring.address(credential.name)
         assert held == values[credential.name]
 
@@ -53,7 +57,8 @@ def test_identities_follow_from_credentials_and_no_two_are_the_same(venue: str) 
     made = [kind.identity(kind.new_credentials(random.Random(seed))) for seed in range(20)]
     assert made[0] == kind.identity(kind.new_credentials(random.Random(0)))
     assert len({each.address for each in made}) == len(made)
-    assert len({agent for each in made for agent in each.agents}) >= len(made)
+    agents = [agent for each in made for agent in each.agents]
+    assert len(set(agents)) == len(agents)
 
 
 def test_credentials_that_are_not_all_there_are_told(venue: str) -> None:
@@ -74,15 +79,14 @@ async def test_somebody_elses_key_does_not_trade_on_this_account(tmp_path: Path,
     mixed = secrets_file(tmp_path / "mixed.env", {**stranger, **{name: own[name] for name in named}})
     request = await bench.request(Side.BUY, cross_bps=200.0)
     before = len(bench.true_orders())
-    station = Station(venue, box, secrets=mixed, request_timeout_ms=TIMEOUT_MS)
-    try:
-        await station.gateway.start(station.events.append)
-        outcome = await station.send(request)
-        assert isinstance(outcome, Rejected | Unsent), outcome
-    except (VenueError, ConfigError):
-        pass
-    finally:
-        await station.gateway.close()
+    with contextlib.suppress(VenueError, ConfigError):
+        station = Station(venue, box, secrets=mixed, request_timeout_ms=TIMEOUT_MS)
+        try:
+            await station.gateway.start(station.events.append)
+            outcome = await station.send(request)
+            assert isinstance(outcome, Rejected | Unsent), outcome
+        finally:
+            await station.gateway.close()
     assert len(bench.true_orders()) == before
 
 
