@@ -21,7 +21,7 @@ from core.messages import (
     SubmitOrder,
 )
 from core.settings import Environment
-from core.types import Instrument, Quote, Side, Venue
+from core.types import Instrument, Quote, ReadResult, Side, Venue
 from executor.desk import NEVER_NS, Desk
 from executor.engine import Engine
 from executor.leading import rests
@@ -63,12 +63,14 @@ class Admission:
                 reason=DenyReason.INSTRUMENT_UNKNOWN,
                 detail=f"{command.symbol} is not listed on both of {command.long.venue} and {command.short.venue}",
             )
-        views = self._view(long, Side.BUY), self._view(short, Side.SELL)
-        if command.sending.order is not LegOrder.AUTO:  # what was asked for must make sense before anything is judged by it
+        context = self._open_context(command, long, short, self.exposure())
+        views = self._view(long, Side.BUY, context.long.quote), self._view(short, Side.SELL, context.short.quote)
+        if (
+            command.sending.order is not LegOrder.AUTO
+        ):  # what was asked for must make sense before anything is judged by it
             refused = in_order(command.sending, ZERO, *views, self._execution)
             if isinstance(refused, Denied):
                 return refused
-        context = self._open_context(command, long, short, self.exposure())
         verdict = check_open(context, self._risk, self._execution)
         if isinstance(verdict, Denied):
             return verdict
@@ -138,19 +140,16 @@ class Admission:
         long, short = (self._engine.instrument((leg.venue, pair.symbol)) for leg in pair.legs)
         if long is None or short is None:
             return AT_ONCE  # a close waits for its venues, it is not refused
-        views = self._view(long, Side.SELL), self._view(short, Side.BUY)
+        quotes = [self._engine.quote((leg.venue, pair.symbol)) for leg in pair.legs]
+        views = self._view(long, Side.SELL, quotes[0]), self._view(short, Side.BUY, quotes[1])
         if asked.order is LegOrder.AUTO and not any(view.traits.quotes_first for view in views):
             asked = AT_ONCE  # a close is not slowed down by a thin side: it goes on until both legs are flat
         return in_order(asked, max(abs(leg.qty) for leg in pair.legs), *views, self._execution)
 
-    def _view(self, instrument: Instrument, side: Side) -> LegView:
-        """A leg that is about to trade `side`."""
-        engine, venue = self._engine, instrument.venue
-        return LegView(
-            venue=venue,
-            traits=engine.desks[venue].gateway.traits,
-            depth_qty=depth_at_touch(engine.quote((venue, instrument.symbol)), side),
-        )
+    def _view(self, instrument: Instrument, side: Side, quote: ReadResult) -> LegView:
+        """A leg that is about to trade `side`, by the book as it was read for the decision."""
+        traits = self._engine.desks[instrument.venue].gateway.traits
+        return LegView(venue=instrument.venue, traits=traits, depth_qty=depth_at_touch(quote, side))
 
     def led_beyond(self, pair: PairBook) -> str:
         """Which limit a pair that is being led open has come to exceed since it was allowed (somebody else's lots, a price that
@@ -224,6 +223,7 @@ class Admission:
         now_ns = engine.clock.mono_ns()
         attempted_ns = state.attempted_calendar_ns.get(command.symbol)
         waited_ns = engine.clock.calendar_ns() - attempted_ns if attempted_ns is not None else 0
+        across = long.quote_ccy != short.quote_ccy  # else nobody asks what the currency is worth
         return OpenContext(
             now_mono_ns=now_ns,
             valid_until_mono_ns=command.valid_until_mono_ns,
@@ -241,8 +241,8 @@ class Admission:
             qty=command.qty,
             edge_required=strategy != MANUAL,
             offset_bps=command.offset_bps,
-            long=self._leg(long, Side.BUY, command.long.limit_px, exposure, command.sending),
-            short=self._leg(short, Side.SELL, command.short.limit_px, exposure, command.sending),
+            long=self._leg(long, Side.BUY, command.long.limit_px, exposure, command.sending, across),
+            short=self._leg(short, Side.SELL, command.short.limit_px, exposure, command.sending, across),
             symbol_notional_usd=exposure.by_symbol.get(command.symbol, ZERO),
             strategy_notional_usd=exposure.by_strategy.get(strategy, ZERO),
             total_notional_usd=exposure.total_usd,
@@ -250,7 +250,13 @@ class Admission:
         )
 
     def _leg(
-        self, instrument: Instrument, side: Side, limit_px: Decimal, exposure: Exposure, sending: Sending = AT_ONCE
+        self,
+        instrument: Instrument,
+        side: Side,
+        limit_px: Decimal,
+        exposure: Exposure,
+        sending: Sending = AT_ONCE,
+        across: bool = False,
     ) -> LegContext:
         engine, venue = self._engine, instrument.venue
         desk = engine.desks[venue]
@@ -275,7 +281,7 @@ class Admission:
             margin_used_ratio=desk.balance.margin_used_ratio if desk.balance is not None else 0.0,
             may_send=desk.gateway.may_send(False),
             entry_ready=desk.gateway.entry_ready and desk.reconciled and desk.stream_up,
-            parity=self.currencies.of(instrument.quote_ccy),
+            parity=self.currencies.of(instrument.quote_ccy) if across else None,
             quotes_first=desk.gateway.traits.quotes_first,
             rests=sending.order is LegOrder.MAKER_FIRST and sending.first == venue,
             wallet=desk.gateway.traits.wallet,
