@@ -204,6 +204,18 @@ async def test_a_venue_without_our_ids_is_resolved_by_the_one_fill_that_fits(ben
     bench.rig.check()
 
 
+async def test_where_our_ids_travel_a_fill_without_one_is_nobodys_order(bench: Bench) -> None:
+    """It would fit; but the venue names every order of ours, so this is somebody's hand, and the doubt stands."""
+    bench.long.plans.append(LOST_UNFILLED)
+    bench.long.lookups.extend([NOT_YET] * 1000)
+    pair = await bench.rig.open("0.01")
+    await bench.turns(2, 100.0)
+    bench.long.foreign_fill("BTC", Side.BUY, 10, Decimal(100_000))
+    await settle()
+    assert len(bench.events("foreign_fill")) == 1
+    assert status(pair) is PairStatus.UNKNOWN
+
+
 async def test_a_fill_that_fits_no_order_there_is_foreign_as_ever(bench: Bench) -> None:
     bench.long.traits = NAMELESS
     pair = await bench.rig.open("0.01")
