@@ -92,9 +92,9 @@ class Checks(Sends):
                 shown = page[key].qty if key in page else Decimal(0)
                 if shown != inst.lots_to_qty(truth):
                     return f"the page shows {shown} {symbol} on {venue}, it holds {inst.lots_to_qty(truth)}"
-                booked = self.booked_lots.get(key, 0)
-                if not model.semantics.traits.wallet and booked != truth:
-                    return f"the fills on {venue}:{symbol} add up to {booked} lots, it holds {truth}"
+                booked, filled = self.booked_lots.get(key, 0), model.bought_lots[symbol]
+                if booked != filled:
+                    return f"our fills on {venue}:{symbol} add up to {booked} lots in the journal, to {filled} at the venue"
                 position = life.state.positions.get(key)
                 if position is not None and position.book.unbooked_lots:
                     return f"{position.book.unbooked_lots} lots on {venue}:{symbol} are told and not booked"

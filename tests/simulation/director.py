@@ -87,7 +87,7 @@ class Director:
 
     def _plan(self, length_s: float) -> None:
         rng, venues = self._rng, sorted(self._models)
-        amount = rng.choice([0, 1, 1, 1, 2, 2, 3, 6])
+        amount = rng.choice([0, 1, 1, 2, 2, 3, 4, 8])
         for _ in range(amount):
             for fault in rng.sample(MESSAGES, rng.randint(0, 2)):
                 for venue in rng.sample(venues, rng.randint(1, len(venues))):

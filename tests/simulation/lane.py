@@ -71,9 +71,10 @@ class Lane:
         delay_s = self._latency()
         if strikes(self.venue, Fault.REQUEST_LATE):
             delay_s += self._faults.between(*LATE_S)
+        if strikes(self.venue, Fault.REQUEST_DUPLICATED):  # by something between that missed the first answer, perhaps
+            self._world.after(delay_s, deliver, _unheard if self._faults.chance(0.5) else answer)
+            delay_s += self._latency()
         self._world.after(delay_s, deliver, answer)
-        if strikes(self.venue, Fault.REQUEST_DUPLICATED):
-            self._world.after(delay_s + self._latency(), deliver, answer)
 
     def _answer(self, finish: Answer, outcome: Outcome) -> None:
         """What the venue said, on its way back."""
@@ -193,3 +194,7 @@ class Lane:
     def _arrive(self, what: Callable[..., None], *arguments: Any) -> None:
         if not self.dead:
             what(*arguments)
+
+
+def _unheard(outcome: Outcome) -> None:
+    """The answer is lost on the way."""

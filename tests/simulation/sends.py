@@ -15,7 +15,15 @@ from typing import Any
 
 from core.types import Fill, OrderStatus, Side, TimeInForce, TradingState, Venue
 from executor.holdings import OrderState
-from executor.records import AnyRecord, FillRecorded, Netted, OrderPrepared, PositionAdopted
+from executor.records import (
+    AnyRecord,
+    EpochStarted,
+    FillRecorded,
+    Netted,
+    NonceBlock,
+    OrderPrepared,
+    PositionAdopted,
+)
 from executor.venues.base import CancelRequest, OrderRequest
 from tests.simulation.faults import Fault, Faults
 from tests.simulation.gateway import Watcher
@@ -41,7 +49,7 @@ class Sends(Watcher):
         self.let_go: Callable[[OrderRequest], None] = _nothing
         self.journaled: dict[str, OrderPrepared] = {}
         self.adopted_foreign: set[Key] = set()
-        self.booked_lots: dict[Key, int] = {}  # by the fills in the journal, each once
+        self.booked_lots: dict[Key, int] = {}  # by the fills of ours in the journal, each once
         self.repair_cost_bps: list[float] = []  # of every fill that repaired, fee included
         self.lost_records = False
         self._world = world
@@ -49,6 +57,8 @@ class Sends(Watcher):
         self._market = market
         self._faults = faults
         self._sent_ids: set[str] = set()
+        self._nonce_blocks: dict[str, int] = {}  # signer -> end of its newest block
+        self._nonce_floors: dict[str, int] = {}  # the same when the present life began
         self._journaled_nonces: set[tuple[Venue, int]] = set()
         self._nonces: set[tuple[Venue, int]] = set()
         self._booked_trades: set[tuple[Venue, str]] = set()
@@ -71,9 +81,17 @@ class Sends(Watcher):
                 record.purpose == "adopted" or nonce not in self._journaled_nonces, f"nonce {nonce} journaled twice"
             )
             self._journaled_nonces.add(nonce)
+            floor = self._nonce_floors.get(f"signer-{record.venue}", 0)
+            self._require(
+                record.purpose == "adopted" or record.nonce >= floor, f"nonce {nonce} may have been used before"
+            )
+        elif isinstance(record, NonceBlock):
+            self._nonce_blocks[record.signer_id] = record.high
+        elif isinstance(record, EpochStarted):
+            self._nonce_floors = dict(self._nonce_blocks)
         elif isinstance(record, FillRecorded):
             fill, key = record.fill, (record.fill.venue, record.fill.symbol)
-            if (fill.venue, fill.trade_id) not in self._booked_trades:
+            if fill.client_order_id is not None and (fill.venue, fill.trade_id) not in self._booked_trades:
                 self._booked_trades.add((fill.venue, fill.trade_id))
                 self.booked_lots[key] = self.booked_lots.get(key, 0) + fill.lots * fill.side.sign
         elif isinstance(record, Netted):
