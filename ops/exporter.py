@@ -118,9 +118,7 @@ class Exporter:
 
     def _readiness(self) -> dict[str, object]:
         reasons = [
-            f"feed {row.venue}: {row.reason or 'no fresh quote'}"
-            for row in self._books.feeds()
-            if not (row.up and row.fresh)
+            f"feed {row.venue}: {row.reason or 'no fresh quote'}" for row in self._books.feeds() if not row.is_ready
         ]
         page = views.account(self._run)
         trouble = views.executor_trouble(page, self._clock)

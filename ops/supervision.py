@@ -206,7 +206,7 @@ def readiness(context: Context) -> str:
     trouble = views.executor_trouble(views.account(run), context.clock)
     missing = [f"executor: {trouble}"] if trouble else []
     for row in views.Books(context.loaded, run, context.clock).feeds():
-        if not row.up or not row.fresh:
+        if not row.is_ready:
             missing.append(f"feed {row.venue}: {row.reason or 'no fresh quote yet'}")
     return "; ".join(missing)
 

@@ -20,6 +20,7 @@ from core.clock import NS_PER_MS, NS_PER_S, Clock
 from core.config import Loaded
 from core.errors import ConfigError
 from core.messages import FINAL_PAIR
+from core.roster import SPEC
 from core.types import (
     Down,
     FundingKind,
@@ -29,8 +30,10 @@ from core.types import (
     Quote,
     QuoteFlag,
     ReadResult,
+    Stale,
     Venue,
 )
+from core.venue_spec import VenueKind
 
 EXECUTOR_SILENT_NS = 3 * NS_PER_S  # it writes its page four times a second
 
@@ -44,6 +47,9 @@ class FeedRow(msgspec.Struct, frozen=True, kw_only=True):
     epoch: int
     instruments: int
     fresh: int  # instruments whose quote is usable now
+    is_ready: (
+        bool  # up, with a usable quote; where a venue only indicates prices, with any that this writer has written
+    )
 
 
 class QuoteRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -125,7 +131,11 @@ class Books:
         except ConfigError as error:
             instruments = {}
             up, reason, heartbeat_age_ns, epoch, pid = False, str(error), -1, 0, 0
-        fresh = sum(isinstance(reader.quote(slot), Quote) for slot, _ in instruments.values())
+        quotes = [reader.quote(slot) for slot, _ in instruments.values()]
+        fresh = sum(isinstance(quote, Quote) for quote in quotes)
+        indicated = SPEC[venue].kind is VenueKind.RFQ and any(
+            isinstance(quote, Stale) and quote.age_ns >= 0 for quote in quotes
+        )
         return FeedRow(
             venue=venue,
             up=up,
@@ -135,6 +145,7 @@ class Books:
             epoch=epoch,
             instruments=len(instruments),
             fresh=fresh,
+            is_ready=up and (fresh > 0 or indicated),
         )
 
 

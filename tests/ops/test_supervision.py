@@ -11,11 +11,14 @@ import socket
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from core.config import Loaded, load
 from core.errors import BusyError, ConfigError
-from ops import supervision
+from core.roster import SPEC
+from core.venue_spec import VenueKind
+from ops import supervision, views
 from ops.context import Context
 from ops.sandbox import keys
 from tests.e2e.system import PROGRAMS, System
@@ -42,6 +45,35 @@ def test_readiness_names_what_is_missing_and_nothing_else(desk: Desk) -> None:
     desk.account(silent_s=4.0)
     desk.books[AS].set_status(False, "no route")
     assert re.fullmatch(r"executor: silent for 4\.\d s; feed aster: no route", supervision.readiness(context))
+
+
+def test_a_venue_that_only_indicates_prices_is_ready_with_an_old_one(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context = Context(desk.loaded, CLOCK, False)
+
+    def missing() -> str:
+        desk.account()
+        desk.beat()
+        desk.quote(HL, "BTC", 100.0, 101.0)
+        return supervision.readiness(context)
+
+    desk.quote(AS, "BTC", 100.0, 101.0, age_s=60.0)
+    assert missing() == "feed aster: no fresh quote yet"
+    monkeypatch.setattr(views, "SPEC", {**SPEC, AS: msgspec.structs.replace(SPEC[AS], kind=VenueKind.RFQ)})
+    assert missing() == ""
+    monkeypatch.setattr(views, "SPEC", {**SPEC, HL: msgspec.structs.replace(SPEC[HL], kind=VenueKind.RFQ)})
+    assert missing() == "feed aster: no fresh quote yet"
+
+
+def test_a_venue_that_indicates_prices_is_not_ready_before_the_first(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(views, "SPEC", {**SPEC, AS: msgspec.structs.replace(SPEC[AS], kind=VenueKind.RFQ)})
+    desk.account()
+    desk.beat()
+    desk.quote(HL, "BTC", 100.0, 101.0)
+    assert supervision.readiness(Context(desk.loaded, CLOCK, False)) == "feed aster: no fresh quote yet"
 
 
 def test_readiness_before_there_is_a_run(tmp_path: Path) -> None:
