@@ -260,6 +260,7 @@ class Admission:
     ) -> LegContext:
         engine, venue = self._engine, instrument.venue
         desk = engine.desks[venue]
+        gateway, traits = desk.gateway, desk.gateway.traits
         key = (venue, instrument.symbol)
         position = engine.state.positions.get(key)
         return LegContext(
@@ -274,17 +275,17 @@ class Admission:
             venue_notional_usd=exposure.by_venue.get(venue, ZERO),
             venue_max_usd=desk.settings.max_notional_usd,
             blind_ns=desk.blind_ns(engine.clock.mono_ns()),
-            clock_offset_ns=desk.gateway.clock_offset_ns,
+            clock_offset_ns=gateway.clock_offset_ns,
             frozen_reason=engine.state.frozen.get(key, ""),
             foreign=position is not None and position.foreign,
             move_to_liq_pct=_nearest_liquidation(desk),
             margin_used_ratio=desk.balance.margin_used_ratio if desk.balance is not None else 0.0,
-            may_send=desk.gateway.may_send(False),
-            entry_ready=desk.gateway.entry_ready and desk.reconciled and desk.stream_up,
+            may_send=gateway.may_send(False),
+            entry_ready=gateway.entry_ready and desk.reconciled and desk.stream_up,
             parity=self.currencies.of(instrument.quote_ccy) if across else None,
-            quotes_first=desk.gateway.traits.quotes_first,
+            quotes_first=traits.quotes_first,
             rests=sending.order is LegOrder.MAKER_FIRST and sending.first == venue,
-            wallet=desk.gateway.traits.wallet,
+            wallet=traits.wallet,
             depth=engine.depth(key),
         )
 

@@ -188,7 +188,11 @@ class PairBook(msgspec.Struct, kw_only=True):
         return (self.long, self.short) if long_first else (self.short, self.long)
 
     def leg(self, venue: Venue) -> PairLeg | None:
-        return next((leg for leg in self.all_legs if leg.venue == venue), None)
+        if self.long.venue == venue:
+            return self.long
+        if self.short.venue == venue:
+            return self.short
+        return self.hedge if self.hedge is not None and self.hedge.venue == venue else None
 
     def track(self, wire_ns: int) -> None:
         """Start, widen or end the episode of differing legs."""
