@@ -88,7 +88,7 @@ class Sends(Watcher):
         elif isinstance(record, NonceBlock):
             self._nonce_blocks[record.signer_id] = record.high
         elif isinstance(record, EpochStarted):
-            self._nonce_floors = dict(self._nonce_blocks)
+            self._nonce_floors = {} if self.lost_records else dict(self._nonce_blocks)  # a block may be lost unused
         elif isinstance(record, FillRecorded):
             fill, key = record.fill, (record.fill.venue, record.fill.symbol)
             if fill.client_order_id is not None and (fill.venue, fill.trade_id) not in self._booked_trades:
