@@ -93,7 +93,7 @@ class Switches:
 
     def is_covered(self, key: Key) -> bool:
         """Whether what rests on `key` has its switch, or needs none."""
-        if self._engine.desks[key[0]].gateway.dead_man is None:
+        if key[0] not in self._engine.desks or self._engine.desks[key[0]].gateway.dead_man is None:
             return True
         switch = self._switches.get(self._scope(key))
         return switch is not None and self._is_covered(key, switch)

@@ -284,13 +284,12 @@ class Engine(Fills):
     def cancel_order(self, order: OrderState) -> asyncio.Future[Outcome] | None:
         """Ask for a cancel of an order of ours; None when it is final or its venue cannot be asked now. The order's own end
         arrives as an order move (stream, or the cancel's positive answer)."""
-        desk = self.desks[order.prepared.venue]
-        instrument = desk.instrument(order.prepared.symbol)
+        desk, instrument = self.desks.get(order.prepared.venue), self.instrument(order.key)
         asked, asked_ns = self._cancelling.get(order.client_order_id, (None, 0))
         recent = self.clock.mono_ns() - asked_ns < CANCEL_AGAIN_NS and not order.status.is_final
         if asked is not None and (recent or not asked.done()):
             return asked
-        if order.status.is_final or instrument is None or not desk.gateway.may_send(True):
+        if order.status.is_final or desk is None or instrument is None or not desk.gateway.may_send(True):
             return None
         request = CancelRequest(
             instrument=instrument, client_order_id=order.client_order_id, venue_order_id=order.venue_order_id
@@ -401,9 +400,9 @@ class Engine(Fills):
 
     def quote(self, key: Key) -> ReadResult:
         """The shared-memory quote, canonical; Down when the book lacks the symbol."""
-        book = self.books[key[0]]
-        slot = book.slot(key[1])
-        return Down(f"{key[0]} has no book of {key[1]}") if slot is None else book.quote(slot)
+        book = self.books.get(key[0])  # None: a venue that is not enabled any more, but still in the journal
+        slot = book.slot(key[1]) if book is not None else None
+        return Down(f"{key[0]} has no book of {key[1]}") if book is None or slot is None else book.quote(slot)
 
     def depth(self, key: Key) -> Liquidity | None:
         """What the book was last measured to hold beyond its touch, canonical; None where it was not."""

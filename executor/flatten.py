@@ -77,7 +77,10 @@ async def flatten(
     if any(worker.residual() for worker in workers):  # pairs may have ended something of it meanwhile
         await asyncio.gather(*(worker.look_again() for worker in workers))
     left = tuple(position for worker in workers for position in worker.residual())
+    beyond = residual.out_of_reach(engine.state, engine.desks, venue, symbol)
+    left += tuple(residual.by_books(engine.state, key, "venue not enabled: by our own books") for key in beyond)
     unreachable = tuple(worker.venue for worker in workers if not worker.answered)
+    unreachable += tuple(sorted({key[0] for key in beyond}))
     report = FlattenReport(command_id=None, flat=not left and not unreachable, residual=left, unreachable=unreachable)
     log = engine.log.info if report.flat else engine.log.error
     log("flatten_done", flat=report.flat, residual=len(left), unreachable=",".join(unreachable))

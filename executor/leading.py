@@ -233,9 +233,10 @@ class Leading:
         """The next order of the first leg, if it could be followed now."""
         engine = self._engine
         instrument = engine.instrument((lead.venue, pair.symbol))
+        if instrument is None or self._is_frozen(pair, lead):
+            return _WAIT
         desk = engine.desks[lead.venue]
-        ready = desk.reconciled and desk.gateway.entry_ready and desk.gateway.may_send(pair.closing)
-        if instrument is None or not ready or self._is_frozen(pair, lead):
+        if not (desk.reconciled and desk.gateway.entry_ready and desk.gateway.may_send(pair.closing)):
             return _WAIT
         newest = max((order.prepared.wire_ns for order in self._sent(pair, lead)), default=0)
         if self._since_ns(newest) < REPRICE_NS or not self._can_follow(pair, other):
@@ -316,10 +317,11 @@ class Leading:
         """Whether a fill of the first leg could be hedged now: connection, budget, and for an opening a touch within the second
         leg's limit."""
         engine, key = self._engine, (other.venue, pair.symbol)
-        desk = engine.desks[other.venue]
-        ready = desk.reconciled and desk.gateway.entry_ready and desk.gateway.may_send(True)
         instrument = engine.instrument(key)
-        if not ready or instrument is None or self._is_frozen(pair, other):
+        if instrument is None or self._is_frozen(pair, other):
+            return False
+        desk = engine.desks[other.venue]
+        if not (desk.reconciled and desk.gateway.entry_ready and desk.gateway.may_send(True)):
             return False
         quote = engine.usable_quote(key)
         if pair.closing:

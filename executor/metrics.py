@@ -92,7 +92,9 @@ class Metrics:
         self._switch_failures = {v: page.counter("executor_dead_man_failures_total", {"venue": v}) for v in each}
         self._failures_counted = dict.fromkeys(each, 0)
         currencies = sorted({SPEC[v].quote_ccy for v in each} - {DOLLAR})
-        self._parities = {currency: page.gauge("executor_parity_usd", {"currency": currency}) for currency in currencies}
+        self._parities = {
+            currency: page.gauge("executor_parity_usd", {"currency": currency}) for currency in currencies
+        }
         self._journal_ok = page.gauge("executor_journal_ok", {})
 
     # ---- what the engine tells --------------------------------------------------------------------------------------

@@ -87,7 +87,8 @@ def reserve(engine: Engine, pair: PairBook, ticket: Ticket) -> None:
 def release(engine: Engine, pair: PairBook) -> None:
     """What is filled stays reserved until a balance shows it."""
     for leg in pair.legs:
-        engine.desks[leg.venue].end_reservation(pair.pair_id, engine.clock.mono_ns(), bool(leg.lots))
+        if leg.venue in engine.desks:
+            engine.desks[leg.venue].end_reservation(pair.pair_id, engine.clock.mono_ns(), bool(leg.lots))
 
 
 def _opening(pair: PairBook, instrument: Instrument, side: Side, limit_px: Decimal) -> Draft:

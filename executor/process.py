@@ -31,6 +31,7 @@ from core.log import Log
 from core.messages import AnyCommand, FlattenReport, PairStatus
 from core.settings import Environment
 from core.types import OrderStatus, TradingState, Venue
+from executor import residual
 from executor.assembly import Parts, assemble, unlock
 from executor.engine import Engine
 from executor.flatten import flatten
@@ -123,7 +124,18 @@ class Executor:
         if self._options.flatten:
             await self._flatten_and_exit()
         else:
+            self._require_venues()
             await self._serve(closing)
+
+    def _require_venues(self) -> None:
+        """A venue that was disabled while something of ours stands there leaves it to nobody."""
+        lost = residual.out_of_reach(self._state, self._venues)
+        if lost:
+            names = ", ".join(f"{venue}:{symbol}" for venue, symbol in lost)
+            raise ConfigError(
+                f"{self._loaded.path}: venues.{lost[0][0]}.enabled: the journal holds a position or an open order at {names}; "
+                "enable the venue again, and flatten there before it is disabled"
+            )
 
     def on_reload(self) -> None:
         """HUP: the file is validated whole; what it changes takes a restart, since keys, venues and limits hang on it."""

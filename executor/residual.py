@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from decimal import Decimal
 
 from core.messages import ResidualPosition
@@ -26,7 +26,7 @@ def stated(
     )
 
 
-def by_books(state: State, key: Key) -> ResidualPosition:
+def by_books(state: State, key: Key, why: str = "venue unreachable: by our own books") -> ResidualPosition:
     """What our journal holds there, at its entry price."""
     qty = state.qty(key)
     entry = state.positions[key].book.avg_px if key in state.positions else Decimal(0)
@@ -36,8 +36,20 @@ def by_books(state: State, key: Key) -> ResidualPosition:
         symbol=key[1],
         qty=qty,
         notional_usd=abs(qty * entry / multiplier).quantize(CENT),
-        why="venue unreachable: by our own books",
+        why=why,
     )
+
+
+def out_of_reach(
+    state: State, venues: Collection[Venue], venue: Venue | None = None, symbol: str | None = None
+) -> list[Key]:
+    """Where our books hold something, or an order of ours has no known end, on a venue that this configuration does not enable:
+    nobody here can read it, hedge it or close it. `venue` and `symbol`: None = any."""
+    keys = {key for key, position in state.positions.items() if position.book.lots}
+    keys |= {(leg.venue, pair.symbol) for pair in state.live_pairs() for leg in pair.all_legs if leg.lots}
+    keys |= {order.key for order in state.open_orders()}
+    keys = {key for key in keys if venue in (None, key[0]) and symbol in (None, key[1])}
+    return sorted(key for key in keys if key[0] not in venues)
 
 
 def unlisted(venue: Venue, sizes: Mapping[str, Decimal], symbol: str | None) -> list[ResidualPosition]:

@@ -24,7 +24,7 @@ from core.account import AccountSnapshot
 from core.client import ExecutorClient
 from core.clock import NS_PER_S, SystemClock
 from core.config import Loaded, load
-from core.errors import BusyError, InvariantError, VenueError
+from core.errors import BusyError, ConfigError, InvariantError, VenueError
 from core.latch import HaltLatch
 from core.log import Log
 from core.messages import (
@@ -265,6 +265,23 @@ async def test_a_pair_lives_through_a_stop_and_a_start(world: World) -> None:
         await second.until(lambda: second.snapshot().pairs_closed == 1, "closed")
     assert all(not any(gateway.position_lots.values()) for gateway in world.gateways.values())
     assert any('"clean_stop": true' in line for line in world.lines)
+
+
+async def test_a_venue_that_was_disabled_while_a_pair_stands_there_is_asked_for(world: World) -> None:
+    whole = world.loaded
+    async with executor_of(world) as first:
+        await first.ready()
+        await first.open_pair()
+    aster = msgspec.structs.replace(whole.config.venues[SHORT], enabled=False)
+    config = msgspec.structs.replace(whole.config, venues={**whole.config.venues, SHORT: aster})
+    world.loaded = msgspec.structs.replace(whole, config=config)
+    with pytest.raises(ConfigError, match=rf"venues\.{SHORT}\.enabled: .* at {SHORT}:BTC; enable the venue again"):
+        async with executor_of(world) as second:
+            await second.ended
+    world.loaded = whole
+    async with executor_of(world) as third:
+        await third.ready()
+        assert [pair.status for pair in third.snapshot().pairs] == [PairStatus.OPEN]
 
 
 async def test_rehearsing_signs_and_leaves_no_trace(world: World) -> None:
