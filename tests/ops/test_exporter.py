@@ -30,7 +30,7 @@ from tests.ops.desk import AS, CLOCK, HL, Desk, pair, position, venue_account
 
 CLOSED_LABELS = {
     "venue", "symbol", "strategy", "state", "status", "process", "kind", "reason", "purpose", "outcome", "code", "source",
-    "origin", "guard", "le", "mode", "fingerprint", "environment", "run", "version", "python",
+    "origin", "guard", "le", "mode", "fingerprint", "environment", "run", "version", "python", "currency",
 }  # fmt: skip
 Fetch = Callable[[str], Awaitable[tuple[int, str]]]
 
