@@ -95,6 +95,7 @@ def test_volume_that_nobody_told_is_a_dash_and_null(desk: Desk, capsys: Out) -> 
     text = capsys.readouterr().out
     assert row(text, "BTC", "hyperliquid", "4,000,000", "1,201,260", "no")
     assert row(text, "BTC", "aster", "-")
+    desk.beat()
     assert desk.tandem("--json", "volume", "BTC", "--min-usd", "3e6") == 0
     aster, hyperliquid = parsed(capsys.readouterr().out)
     assert aster["volume_24h_usd"] is None
