@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import math
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -175,13 +176,38 @@ def _check(file: Path, config: Config, place: Place) -> None:
         )
     for name, venue in config.venues.items():
         _check_venue(name, venue.leverage, config, place)
-    if config.execution.min_cross_bps > config.execution.max_cross_bps:
-        raise ConfigError(f"{file}: execution.min_cross_bps: is above execution.max_cross_bps; lower it")
-    if config.execution.unhedged_warn_s > config.execution.unhedged_unwind_s:
-        raise ConfigError(f"{file}: execution.unhedged_warn_s: is above execution.unhedged_unwind_s; lower it")
+    _check_bounds(config, place)
     if config.run.log_level not in ("debug", "info", "warning", "error"):
         raise ConfigError(f"{file}: run.log_level: {config.run.log_level!r} is not debug, info, warning or error")
     _check_words(config, place)
+
+
+_NOT_ABOVE = (
+    ("execution.min_cross_bps", "execution.max_cross_bps"),
+    ("execution.unhedged_warn_s", "execution.unhedged_unwind_s"),
+    ("execution.unhedged_warn_s", "execution.unhedged_unwind_quoted_s"),
+    ("execution.blind_stop_s", "execution.blind_page_s"),
+    ("risk.depeg_warn_pct", "risk.depeg_stop_pct"),
+    ("risk.move_to_liq_close_pct", "risk.move_to_liq_reduce_pct"),
+    ("risk.move_to_liq_reduce_pct", "risk.move_to_liq_stop_pct"),
+    ("risk.move_to_liq_stop_pct", "risk.move_to_liq_warn_pct"),
+    ("risk.margin_used_warn", "risk.margin_used_last"),
+)
+"""Of each two the first is at most the second: else the milder step would be left out, or come after the harder one."""
+
+
+def _check_bounds(config: Config, place: Place) -> None:
+    """Figures that bound nothing: infinite ones, and those that overtake each other."""
+    values = flat(config)
+    for key, value in values.items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ConfigError(f"{place(key)}: {value} bounds nothing; give a finite number")
+    for lower, upper in _NOT_ABOVE:
+        if values[lower] > values[upper]:
+            raise ConfigError(f"{place(lower)}: is above {upper}; lower it")
+    ladder = config.execution.flatten_ladder_bps
+    if sorted(set(ladder)) != list(ladder):
+        raise ConfigError(f"{place('execution.flatten_ladder_bps')}: each step lies beyond the one before; sort it")
 
 
 def _check_words(config: Config, place: Place) -> None:

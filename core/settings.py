@@ -14,6 +14,7 @@ from msgspec import Meta
 Fraction = Annotated[float, Meta(ge=0.0, le=1.0)]
 Positive = Annotated[float, Meta(gt=0.0)]
 NonNegative = Annotated[float, Meta(ge=0.0)]
+LadderStep = Annotated[float, Meta(gt=0.0, le=5_000.0)]
 Count = Annotated[int, Meta(ge=1)]
 Port = Annotated[int, Meta(ge=0, le=65535)]
 Name = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9_-]{0,40}$")]
@@ -123,7 +124,7 @@ class ExecutionConfig(Section, frozen=True, kw_only=True):
     foreign_positions: str = "ignore"  # "ignore" | "close"
     owner_silent_s: Positive = 10.0
     rehearse_ms: NonNegative = 2.0  # 0 = never
-    flatten_ladder_bps: tuple[float, ...] = (30.0, 100.0, 300.0)
+    flatten_ladder_bps: Annotated[tuple[LadderStep, ...], Meta(min_length=1, max_length=20)] = (30.0, 100.0, 300.0)
     flatten_step_s: Positive = 2.0
     lock_wait_s: NonNegative = 30.0
     blind_stop_s: Positive = 30.0
@@ -154,7 +155,9 @@ class RiskConfig(Section, frozen=True, kw_only=True):
     min_edge_bps: Annotated[float, Meta(ge=-100.0, le=100.0)] = (
         0.0  # left after all costs; below 0: study, sandbox only
     )
-    parity: dict[str, Positive] = {}  # assumed USD value of each quote currency where no spot venue is enabled to tell it
+    parity: dict[
+        str, Positive
+    ] = {}  # assumed USD value of each quote currency where no spot venue is enabled to tell it
     parity_max_age_s: Positive = 30.0  # a worth that was told longer ago is unknown: no new pairs across currencies
     depeg_warn_pct: Positive = 0.3  # from one dollar
     depeg_stop_pct: Positive = 1.0  # no new pairs across that currency
