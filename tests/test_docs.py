@@ -1,15 +1,19 @@
-"""What the documents say exists, exists: paths of the feature map, commands of the README, keys of the example secrets."""
+"""What the documents say exists, exists: paths, links, commands, make targets, programs, configuration keys, venues; what the
+feature map calls missing is missing; the example secrets follow from the roster."""
 
 from __future__ import annotations
 
+import argparse
 import re
 from pathlib import Path
 
 import pytest
 
+from core.config import flat, load
 from core.roster import VENUES
 from ops.cli import parser
 from ops.env_example import example
+from tests.e2e.system import PROGRAMS
 
 ROOT = Path(__file__).resolve().parent.parent
 ROOMS = (
@@ -27,34 +31,109 @@ ROOMS = (
 )
 
 
+DOCUMENTS = ["README.md", *sorted(str(path.relative_to(ROOT)) for path in (ROOT / "docs").glob("*.md"))]
+PAGES = [*DOCUMENTS, *sorted(str(path.relative_to(ROOT)) for path in (ROOT / "docs" / "venues").glob("*.md"))]
+
+
+def read(document: str) -> str:
+    return (ROOT / document).read_text()
+
+
 def quoted(document: str) -> list[str]:
-    return re.findall(r"`([^`\n]+)`", (ROOT / document).read_text())
+    return re.findall(r"`([^`\n]+)`", read(document))
 
 
-@pytest.mark.parametrize("document", ["README.md", "docs/features.md", "docs/architecture.md"])
+def verbs() -> set[str]:
+    subparsers = [action for action in parser()._actions if isinstance(action, argparse._SubParsersAction)]
+    return set(subparsers[0].choices)
+
+
+def targets() -> set[str]:
+    return set(re.findall(r"(?m)^([a-z]+):", read("Makefile")))
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
 def test_every_path_named_exists(document: str) -> None:
     missing = []
     for text in quoted(document):
         for word in text.replace(",", " ").split():
             if word.startswith(ROOMS) and "<" not in word and "{" not in word:
-                found = list(ROOT.glob(word.rstrip("/"))) if "*" in word else [ROOT / word.rstrip("/")]
+                name = word.partition(":")[0].rstrip("/")
+                found = list(ROOT.glob(name)) if "*" in name else [ROOT / name]
                 if not found or not all(path.exists() for path in found):
                     missing.append(word)
     assert not missing, missing
 
 
+@pytest.mark.parametrize("document", PAGES)
+def test_every_link_leads_somewhere(document: str) -> None:
+    links = re.findall(r"\]\(([^)#\s]+)[^)]*\)", read(document))
+    broken = [link for link in links if "://" not in link and not ((ROOT / document).parent / link).exists()]
+    assert not broken, broken
+
+
 def test_every_tandem_command_of_the_readme_parses() -> None:
-    text = (ROOT / "README.md").read_text()
-    commands = re.findall(r"\.venv/bin/tandem ([^`\n]+?)(?:  |\n|`)", text)
-    assert commands
+    commands = re.findall(r"\.venv/bin/tandem ([^`\n]+?)(?:  |\n|`)", read("README.md"))
+    assert len(commands) > 20
     for command in commands:
-        parser().parse_args([word.split("|")[0] for word in command.strip().split()])
+        words = [word.split("|")[0] for word in command.strip().split()]
+        if "--help" not in words:
+            parser().parse_args(words)
 
 
-def test_every_make_target_of_the_readme_exists() -> None:
-    targets = set(re.findall(r"(?m)^([a-z]+):", (ROOT / "Makefile").read_text()))
-    named = set(re.findall(r"(?m)(?:^ {4}|`)make ([a-z]+)", (ROOT / "README.md").read_text()))
-    assert named <= targets, named - targets
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_every_verb_and_make_target_named_exists(document: str) -> None:
+    text = read(document)
+    named = set(re.findall(r"`tandem ([a-z][a-z-]*)", text)) | set(re.findall(r"bin/tandem ([a-z][a-z-]*)", text))
+    made = set(re.findall(r"(?m)(?:^ {4}|`)make ([a-z]+)", text))
+    lacking = {line for line in text.splitlines() if "not yet" in line}
+    promised = {verb for line in lacking for verb in re.findall(r"`tandem ([a-z][a-z-]*)", line)}
+    assert named - promised <= verbs(), named - promised - verbs()
+    assert made <= targets(), made - targets()
+
+
+def test_every_program_of_the_readme_is_supervised() -> None:
+    programs = re.findall(r"supervisorctl (?:start|stop|restart|pid) ([a-z:-]+)", read("README.md"))
+    assert len(programs) > 3
+    assert set(programs) <= {"all", *PROGRAMS.values()}, programs
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_every_configuration_key_named_exists(document: str) -> None:
+    """Written `[table] key`."""
+    keys = {re.sub(r"\[.*?\]", "", key) for key in flat(load(ROOT / "config" / "sandbox.toml").config)}
+    named = {f"{table}.{key}" for table, key in re.findall(r"`\[([a-z_.]+)\] ([a-z_]+)", read(document))}
+    assert named <= keys, named - keys
+
+
+@pytest.mark.parametrize("venue", [str(spec.name) for spec in VENUES])
+def test_every_venue_has_its_page_and_the_readme_leads_there(venue: str) -> None:
+    page = f"docs/venues/{venue}.md"
+    assert (ROOT / page).exists(), f"{page} is missing"
+    assert f"({page})" in read("README.md"), f"README.md does not link {page}"
+
+
+def test_every_row_of_the_feature_map_is_shown_or_says_that_it_is_missing() -> None:
+    rows = [line.strip("|").split("|") for line in read("docs/features.md").splitlines() if line.startswith("| ")]
+    rows = [row for row in rows if row[0].strip() != "line"]
+    assert len(rows) > 100
+    for row in rows:
+        assert len(row) == 3, row
+        _, where, shown = (cell.strip() for cell in row)
+        is_missing = "not yet" in where or where.startswith("no")
+        assert "`" in shown or is_missing or shown in ("itself", "run by hand", "not yet"), row
+
+
+def test_a_command_that_the_feature_map_calls_missing_is_missing_and_no_other() -> None:
+    section = read("docs/features.md").partition("## Commands\n")[2].partition("\n## ")[0]
+    there, missing = set(), set()
+    for line in section.splitlines():
+        if line.startswith("| `"):
+            first, where = line.split("|")[1:3]
+            named = {text.split()[0] for text in re.findall(r"`([a-z][^`]*)`", first) if not text.startswith("make ")}
+            (missing if where.strip().startswith("not yet") else there).update(named)
+    assert not missing & verbs(), missing & verbs()
+    assert verbs() <= there, verbs() - there
 
 
 def test_the_example_secrets_follow_from_the_roster() -> None:
