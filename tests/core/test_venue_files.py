@@ -72,6 +72,7 @@ def test_the_environment_overrides_key_by_key_and_origins_tell(config: Path) -> 
     change(config, "[risk]\n", "[venues.hyperliquid]\nmax_notional_usd = 1.5\nleverage = { BTC = 2 }\n\n[risk]\n")
     add(config, "[sandbox.venues.hyperliquid]\norder_delay_ms = 1.0\n")
     loaded = load(config)
+    assert list(loaded.config.venues) == ["aster", "hyperliquid", "lighter"], "by name, whoever speaks first"
     venue = loaded.config.venues[HL]
     assert (venue.max_notional_usd, venue.leverage, venue.rest_url) == (
         1.5, {"BTC": 2, "default": 3}, "http://127.0.0.1:18101",
