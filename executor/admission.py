@@ -32,7 +32,7 @@ from executor.pnl import ZERO
 from executor.state import Key, PairBook
 from risk.context import Allowed, CloseContext, Denied, LegContext, OpenContext, OrderContext
 from risk.exposure import Exposure, Holding, exposure_of
-from risk.limits import check_close, check_open, check_order
+from risk.limits import check_account, check_close, check_open, check_order
 from risk.margin import position_move_to_liq_pct
 
 LIMIT_ROOM = 1.005
@@ -163,7 +163,18 @@ class Admission:
             most_usd = self._engine.desks[leg.venue].settings.max_notional_usd
             bounds[f"max_notional_usd of {leg.venue}"] = (exposure.by_venue.get(leg.venue, ZERO), most_usd)
         beyond = [name for name, (usd, most) in bounds.items() if float(usd) > most * LIMIT_ROOM]
-        return f"{beyond[0]} is exceeded" if beyond else ""
+        return f"{beyond[0]} is exceeded" if beyond else self._unfit(pair, exposure)
+
+    def _unfit(self, pair: PairBook, exposure: Exposure) -> str:
+        """Why a venue that the pair is being opened at takes nothing new: its account, its clock, its margin, its leverage."""
+        for leg in pair.legs:
+            instrument = self._engine.instrument((leg.venue, pair.symbol))
+            if instrument is None:
+                return f"{leg.venue} lists no {pair.symbol}, or is not up"
+            denied = check_account(self._leg(instrument, leg.side, ZERO, exposure), self._risk, self._execution)
+            if denied is not None:
+                return denied.detail
+        return ""
 
     @property
     def live_blocked(self) -> bool:

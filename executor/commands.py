@@ -326,7 +326,9 @@ class Commands:
             return Denied(reason=DenyReason.INSTRUMENT_UNKNOWN, detail=f"{key[0]} lists no {key[1]}, or is not up")
         desk = engine.desks[command.venue]
         stated = desk.positions.get(command.symbol)
-        if engine.state.lots(key) or (stated is not None and stated.lots):
+        coming = any(pair.symbol == key[1] and pair.leg(key[0]) is not None for pair in engine.state.live_pairs())
+        coming = coming or any(order.key == key for order in engine.state.open_orders())
+        if coming or engine.state.lots(key) or (stated is not None and stated.lots):
             return Denied(reason=DenyReason.PAIR_BUSY, detail="leverage is set before any position exists")
         if not 1 <= command.leverage <= instrument.max_leverage:
             return Denied(

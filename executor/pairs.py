@@ -254,7 +254,7 @@ class Pairs(PairSteps):
     def _lead_over(self, pair: PairBook, why: str) -> bool:
         """True = it goes on in another way of being led. What the first leg's deadline left is sent by IOC, or stays."""
         sending = pair.sending
-        ended = self._leading.ended.pop(pair.pair_id, None)
+        ended = self._leading.ended.get(pair.pair_id)  # it stays so, until the pair is asked to close in this way again
         maker = sending.order is LegOrder.MAKER_FIRST
         taker = sending.fallback is Fallback.TAKER or not maker
         ends = taker or self._leading.rest_is_dust(pair)  # dust is nothing that could stay open
@@ -269,8 +269,10 @@ class Pairs(PairSteps):
             self.look(pair, why)
             return True
         opening.release(self._engine, pair)
-        if not pair.is_flat:
-            self._move(pair, PairStatus.REPAIRING, why, sending=AT_ONCE)
+        if pair.is_flat:
+            self._finish(pair, why)
+            return True
+        self._move(pair, PairStatus.REPAIRING, why, sending=AT_ONCE)
         return False
 
     def _hedge_known(self, pair: PairBook, unknown: list[OrderState], why: str) -> bool:

@@ -154,14 +154,16 @@ def _leg_fit(leg: LegContext, risk: RiskConfig, execution: ExecutionConfig) -> D
         return Denied(reason=DenyReason.INSTRUMENT_FROZEN, detail=f"{name} is frozen: {leg.frozen_reason}")
     if not leg.entry_ready:
         return Denied(reason=DenyReason.VENUE_BLIND, detail=f"{inst.venue} has no warm order connection")
+    return check_account(leg, risk, execution) or _budget_left(leg)
+
+
+def check_account(leg: LegContext, risk: RiskConfig, execution: ExecutionConfig) -> Denied | None:
+    """What forbids new exposure at a leg's venue for longer than a moment: judged again before each order of a first leg."""
     blind_s = leg.blind_ns / NS_PER_S
     if leg.free_margin_usd is None or blind_s > execution.blind_stop_s:
-        return Denied(
-            reason=DenyReason.VENUE_BLIND,
-            detail=f"the account at {inst.venue} is not readable",
-            numbers={"blind_s": blind_s},
-        )
-    return _clock_sane(leg, execution) or _margin_sane(leg, risk) or _leverage_verified(leg) or _budget_left(leg)
+        detail = f"the account at {leg.instrument.venue} is not readable"
+        return Denied(reason=DenyReason.VENUE_BLIND, detail=detail, numbers={"blind_s": blind_s})
+    return _clock_sane(leg, execution) or _margin_sane(leg, risk) or _leverage_verified(leg)
 
 
 def _clock_sane(leg: LegContext, execution: ExecutionConfig) -> Denied | None:

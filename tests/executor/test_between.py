@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
 
+import msgspec
 import pytest
 
-from core.messages import LegOrder, PairStatus, Sending, SubmitOrder
+from core.messages import DenyReason, LegOrder, PairStatus, Sending, SetLeverage, SubmitOrder
 from core.types import OrderStatus, Side, TimeInForce, TradingState
 from executor import opening
 from executor.netting import Netting, Wish
@@ -137,3 +139,52 @@ async def test_a_cancel_that_a_venue_has_taken_is_not_asked_for_again_at_once(
     await rig.turn()
     assert pair.status is PairStatus.OPEN
     rig.check()
+
+
+def blind(rig: Rig) -> None:
+    rig.pass_ms(31_000.0)  # nobody has read the accounts since
+
+
+def skewed(rig: Rig) -> None:
+    rig.gateways[SHORT].clock_offset_ns = 2_000_000_000
+
+
+def near_liquidation(rig: Rig) -> None:
+    desk = rig.engine.desks[LONG]
+    desk.note_balance(
+        msgspec.structs.replace(rig.gateways[LONG].balance_now(), maintenance_margin_usd=Decimal(9_000)),
+        rig.clock.mono_ns(),
+    )
+
+
+def leveraged(rig: Rig) -> None:
+    rig.engine.desks[SHORT].leverage["BTC"] = 20
+
+
+@pytest.mark.parametrize("meanwhile", [blind, skewed, near_liquidation, leveraged])
+async def test_a_first_leg_rests_no_longer_than_a_pair_could_be_opened_there(
+    rig: Rig, meanwhile: Callable[[Rig], None]
+) -> None:
+    pair = await rig.open("0.01", sending=MAKER)
+    await rig.turn()
+    assert len(rig.gateways[LONG].resting) == 1
+    meanwhile(rig)
+    for _ in range(3):
+        await rig.turn()
+    assert rig.gateways[LONG].resting == []
+    assert pair.status is PairStatus.ABORTED
+    rig.check()
+
+
+async def test_leverage_stands_while_a_pair_is_being_opened_there(rig: Rig) -> None:
+    pair = await rig.open("0.01", sending=MAKER)
+    assert pair.is_flat
+    for venue in (LONG, SHORT):
+        rig.commands.take(
+            SetLeverage(
+                command_id=rig.next_id("manual"), valid_until_mono_ns=1 << 62, venue=venue, symbol="BTC", leverage=5
+            ),
+            rig.operator,
+        )
+        assert rig.operator.denied is DenyReason.PAIR_BUSY
+        assert rig.engine.desks[venue].leverage["BTC"] == 3

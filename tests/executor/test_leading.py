@@ -298,8 +298,10 @@ async def test_the_deadline_without_any_fill_aborts(rig: Rig) -> None:
     pair = await led(rig)
     assert any(desk.reserved_usd for desk in rig.engine.desks.values())
     for _ in range(62):
+        rig.read_accounts()
         await rig.turn(1000.0)
     assert pair.status is PairStatus.ABORTED
+    assert pair.reason.startswith("the deadline")
     assert all(desk.reserved_usd == 0 for desk in rig.engine.desks.values())
 
 
@@ -308,6 +310,7 @@ async def test_the_fallback_taker_sends_the_rest_by_ioc(rig: Rig) -> None:
     rig.gateways[LONG].match(resting(rig), 4)
     await settle()
     for _ in range(59):
+        rig.read_accounts()
         await rig.turn(1000.0)
     rig.gateways[LONG].default = Plan(held=True)
     for _ in range(3):
