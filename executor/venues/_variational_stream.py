@@ -153,17 +153,19 @@ class Follower:
         return UNDECIDED_S if undecided else None
 
     def _on_order(self, row: rows.OrderRow) -> bool:
-        """Tell an order that has ended; whether it is too early to say whose it is."""
+        """Tell an order that has ended; whether it is too early to say whose it is. A row that cannot be read must not keep
+        those behind it from being told: it is noted and left to the engine's own readings."""
         if row.status == "pending" or row.rfq_id in self._told:
             return False
-        if self._reads.owner(row) is Owner.UNDECIDED:
-            return True
-        self._note(row.rfq_id)
         try:
+            if self._reads.owner(row) is Owner.UNDECIDED:
+                return True
             order, fill = self._reads.order(row), self._reads.fill(row)
         except Malformed as error:
+            self._note(row.rfq_id)
             self._log.error("order_row_malformed", venue=VENUE, detail=str(error))
             return False
+        self._note(row.rfq_id)
         if order is None:
             self._log.warning("order_of_unknown_contract", venue=VENUE, rfq=row.rfq_id)
             return False

@@ -12,7 +12,7 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
-from tests.bench import decode, edgex, grvt, kraken, load, orders, pacifica, shm, signing
+from tests.bench import decode, edgex, grvt, kraken, load, orders, pacifica, shm, signing, variational
 from tests.bench.measure import Row
 
 PARTS = {
@@ -23,6 +23,7 @@ PARTS = {
     "edgex": edgex.rows,
     "grvt": grvt.rows,
     "kraken": kraken.rows,
+    "variational": variational.rows,
     "orders": orders.rows,
 }
 LOAD = "load"
