@@ -50,6 +50,9 @@ from ops.context import ROOT, Context, clock
 
 EXIT_INTERRUPTED = 130
 DEFAULT_CONFIG = ROOT / "config" / "sandbox.toml"
+ABOUT = "Two-legged arbitrage across venues."
+EPILOG = """`tandem COMMAND --help` says more. Exit codes: 0 done; 2 flatten left a residual; 64 wrong usage; 69 what is asked is
+away; 70 broken invariant; 75 somebody else is in the way, try again; 77 refused; 78 wrong configuration; 130 interrupted."""
 
 
 def entry() -> int:
@@ -91,9 +94,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def parser() -> argparse.ArgumentParser:
-    top = Parser(
-        prog="tandem", description="Two-legged arbitrage across venues.", parents=[_common(str(DEFAULT_CONFIG), False)]
-    )
+    top = Parser(prog="tandem", description=ABOUT, epilog=EPILOG, parents=[_common(str(DEFAULT_CONFIG), False)])
     verbs = top.add_subparsers(dest="verb", required=True, metavar="COMMAND")
 
     def verb(name: str, text: str, run: Callable[[Context, argparse.Namespace], int]) -> argparse.ArgumentParser:
@@ -146,7 +147,7 @@ def parser() -> argparse.ArgumentParser:
         verb("test-leverage", "set leverage and read it back", trial_command.run_leverage),
     )
     verb("doctor", "preflight: what would keep this box from trading", lambda c, a: doctor.doctor(c))
-    sandbox = verb("sandbox", "the local venues: their own books, and a shove to their prices", sandbox_command.run)
+    sandbox = verb("sandbox", "the local venues: books, prices, faults, recordings", sandbox_command.run)
     sandbox_command.add_arguments(sandbox, lambda: _common(argparse.SUPPRESS, argparse.SUPPRESS))
     record = verb("record", "raw frames, quotes and decisions to disk: start, stop, status", record_command.run)
     record_command.add_arguments(record)

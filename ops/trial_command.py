@@ -49,13 +49,13 @@ def add_arguments(
     asking: argparse.ArgumentParser, auto: argparse.ArgumentParser, lever: argparse.ArgumentParser
 ) -> None:
     for trial in (asking, auto):
-        trial.add_argument("symbol", nargs="?", help="canonical symbol (default: the cheapest round trip there is)")
+        trial.add_argument("symbol", nargs="?", help="canonical symbol (default: where a round trip pays best now)")
         trial.add_argument(
             "--notional", type=amount, default=NOTIONAL_USD, metavar="USD", help="of one leg (default 20)"
         )
         trial.add_argument("--hold-s", type=float, default=HOLD_S, help="between opening and closing (default 5)")
-        trial.add_argument("--long", metavar="VENUE")
-        trial.add_argument("--short", metavar="VENUE")
+        trial.add_argument("--long", metavar="VENUE", help="where to buy (default: as pays best)")
+        trial.add_argument("--short", metavar="VENUE", help="where to sell (default: as pays best)")
     lever.add_argument("symbol", help="canonical symbol")
     lever.add_argument("--venue", action="append", metavar="VENUE", help="only this one; may be repeated")
     lever.add_argument("--leverage", type=int, default=None, help="default: as configured")
