@@ -151,6 +151,17 @@ async def test_duplicates_and_disorder_never_take_a_quote_back(stand: Stand) -> 
     assert set(last) == set(stand.symbols)
 
 
+async def test_a_small_gap_heals_on_the_same_connection(stand: Stand) -> None:
+    """Where books hang on a chain, the torn one is entered again; the others, and with them the connection, go on."""
+    streams(stand)
+    reconnects = stand.count("reconnects")
+    fault = stand.fault("gap", times=2)
+    await stand.until(lambda: stand.hits(fault) == 2)
+    await asyncio.sleep(0.3)
+    await stand.back(8.0)
+    assert stand.count("reconnects") == reconnects
+
+
 async def test_a_gap_in_the_books_heals_and_the_truth_is_shown(stand: Stand) -> None:
     streams(stand)
     fault = stand.fault("gap", times=20)
