@@ -46,7 +46,7 @@ class Quotes:
             held = None
             del self._held[key]
         if held is not None and (held.quote.side, held.quote.lots) == (side, lots):
-            return held.quote
+            return None if self._in_flight(key) else held.quote
         running = self._asking.get(key)
         idle = running is None or running.done()
         if idle and lots > 0 and now >= self._not_before.get(key, 0) and not self._in_flight(key):

@@ -14,9 +14,13 @@ from core.messages import DenyReason, LegOrder, PairStatus, Sending, SetLeverage
 from core.types import OrderStatus, Side, TimeInForce, TradingState
 from executor import opening
 from executor.netting import Netting, Wish
+from executor.orders import Draft
 from executor.outcome import Accepted, Outcome
+from executor.quotes import Quotes
 from executor.records import Netted
 from executor.state import PairBook
+from executor.venues.base import Traits
+from tests.executor.fake_gateway import Plan
 from tests.executor.rig import LONG, SHORT, Rig, instrument, settle
 
 MAKER = Sending(order=LegOrder.MAKER_FIRST, first=LONG, deadline_s=60.0)
@@ -188,3 +192,27 @@ async def test_leverage_stands_while_a_pair_is_being_opened_there(rig: Rig) -> N
         )
         assert rig.operator.denied is DenyReason.PAIR_BUSY
         assert rig.engine.desks[venue].leverage["BTC"] == 3
+
+
+async def test_a_quote_is_not_accepted_beside_an_order_that_is_on_its_way_there(rig: Rig) -> None:
+    """At venues that know our orders by nothing but the quote, two at once could not be told apart (RULES 5)."""
+    gateway = rig.gateways[SHORT]
+    gateway.traits = Traits(quotes_first=True, reduce_only=False, client_ids=False, partial_fills=False)
+    gateway.quote_px = Decimal("100600.0")
+    quotes, key = Quotes(rig.engine), (SHORT, "BTC")
+    assert quotes.ask(key, Side.SELL, 3) is None
+    await settle()
+    assert quotes.ask(key, Side.SELL, 3) is not None
+    gateway.plans.append(Plan(held=True))
+    rig.engine.send(
+        [
+            Draft(
+                instrument=gateway.instruments()["BTC"], side=Side.BUY, lots=2, limit_ticks=1_006_000,
+                time_in_force=TimeInForce.IOC, reduce_only=False, purpose="flatten", strategy="",
+            )
+        ]
+    )  # fmt: skip
+    assert quotes.ask(key, Side.SELL, 3) is None
+    gateway.release()
+    await settle()
+    assert quotes.ask(key, Side.SELL, 3) is not None, "it is still good"
