@@ -126,7 +126,8 @@ def test_every_row_of_the_feature_map_is_shown_or_says_that_it_is_missing() -> N
 
 def test_a_command_that_the_feature_map_calls_missing_is_missing_and_no_other() -> None:
     section = read("docs/features.md").partition("## Commands\n")[2].partition("\n## ")[0]
-    there, missing = set(), set()
+    there: set[str] = set()
+    missing: set[str] = set()
     for line in section.splitlines():
         if line.startswith("| `"):
             first, where = line.split("|")[1:3]
