@@ -31,8 +31,8 @@ GUARD_BOUND_S = 8.0  # two evaluations a second apart, and a second attempt afte
 MARGIN_GUARD_S = 16.0
 DOUBT_BOUND_S = 20.0  # beyond the order's own expiry bound
 BLOCKING = (Fault.DARK, Fault.HALT, Fault.POST_ONLY, Fault.REDUCE_ONLY, Fault.NO_CONNECTION, Fault.AUTH_EXPIRED,
-            Fault.RATE_LIMITED, Fault.REST_BEHIND)  # fmt: skip
-UNREADABLE = (Fault.DARK, Fault.AUTH_EXPIRED, Fault.RATE_LIMITED, Fault.REST_BEHIND)
+            Fault.RATE_LIMITED, Fault.REST_BEHIND, Fault.FILLS_BEHIND)  # fmt: skip
+UNREADABLE = (Fault.DARK, Fault.AUTH_EXPIRED, Fault.RATE_LIMITED, Fault.REST_BEHIND, Fault.FILLS_BEHIND)
 
 
 class Episode:
@@ -136,6 +136,8 @@ class Checks(Sends):
             px = Decimal(repr(self._market.mid(pair.symbol))) * inst.multiplier
             smallest = max(smallest, inst.min_lots(px) * self._lot_usd(leg.venue, pair.symbol))
         left = abs(float(pair.imbalance_qty)) * self._market.mid(pair.symbol)
+        if pair.is_final:  # nobody's by now: either leg's rest may be closed, and the other be too small to be
+            left = max(abs(float(leg.qty)) for leg in pair.legs) * self._market.mid(pair.symbol)
         basis = 0.01 * max(abs(float(pair.long.qty)), abs(float(pair.short.qty))) * self._market.mid(pair.symbol)
         return min(left, smallest * PRICE_ROOM) + basis
 

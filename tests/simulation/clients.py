@@ -113,6 +113,9 @@ class Clients:
         if self._last is not None and self._rng.random() < 0.05:
             self._faults.note(Fault.COMMAND_REPEATED)
             self.say(SCALP, self._last)
+        if self._rng.random() < 0.03:
+            venue = self._rng.choice(sorted(self._models))
+            self.rest(venue, self._rng.choice(sorted(self._models[venue].instruments)))
         open_pairs = [p for p in life.state.live_pairs() if p.status is PairStatus.OPEN and p.plan.strategy == SCALP]
         if open_pairs and (self._rng.random() < 0.45 or not self.opens):
             self.close(self._rng.choice(open_pairs).pair_id)
@@ -191,7 +194,8 @@ class Clients:
     def rest(self, venue: Venue, symbol: str) -> None:
         """An order by hand that rests at or near the touch, to be cancelled later."""
         quote = self._quote(venue, symbol)
-        if quote is None or self._models[venue].semantics.traits.wallet:
+        traits = self._models[venue].semantics.traits
+        if quote is None or traits.wallet or traits.quotes_first or not self.opens:
             return
         instrument = self._models[venue].instruments[symbol]
         px = Decimal(repr(quote.bid_px * (1 - self._rng.choice([0.0, 3e-4, 2e-3])))) * instrument.multiplier

@@ -32,6 +32,7 @@ WINDOWS = {
     Fault.STREAM_GAP: (0.5, 8.0),
     Fault.STREAM_SILENT: (2.0, 20.0),
     Fault.REST_BEHIND: (0.5, 6.0),
+    Fault.FILLS_BEHIND: (3.0, 20.0),
     Fault.RATE_LIMITED: (1.0, 10.0),
     Fault.AUTH_EXPIRED: (1.0, 8.0),
     Fault.DARK: (0.5, 12.0),

@@ -44,6 +44,7 @@ class Fault(enum.Enum):
     # reads
     READ_FAILED = "read_failed"
     REST_BEHIND = "rest_behind"
+    FILLS_BEHIND = "fills_behind"  # the list of fills lags behind the positions
     RATE_LIMITED = "rate_limited"
     AUTH_EXPIRED = "auth_expired"
     # the venue
@@ -87,6 +88,9 @@ class Fault(enum.Enum):
     COMMAND_REPEATED = "command_repeated"
 
 
+LAGS_S = {Fault.REST_BEHIND: (0.2, 2.5), Fault.FILLS_BEHIND: (2.0, 12.0)}
+
+
 class Faults:
     """What may strike in this schedule, and what has. Rates are per venue and kind."""
 
@@ -96,7 +100,7 @@ class Faults:
         self._rates: dict[tuple[Venue, Fault], float] = {}
         self._windows: dict[tuple[Venue, Fault], int] = {}
         self._held: set[tuple[Venue, Fault]] = set()
-        self._lags_ns: dict[Venue, int] = {}
+        self._lags_ns: dict[tuple[Venue, Fault], int] = {}
         self.occurred: Counter[Fault] = Counter()
         self.calm = False
 
@@ -136,11 +140,11 @@ class Faults:
         self.occurred[fault] += 1
         self._world.note("fault", fault.value, *where)
 
-    def lag_ns(self, venue: Venue) -> int:
-        """How far the venue's REST lags behind in this schedule, while it does."""
-        if venue not in self._lags_ns:
-            self._lags_ns[venue] = int(self._rng.uniform(0.2, 2.5) * NS_PER_S)
-        return self._lags_ns[venue]
+    def lag_ns(self, venue: Venue, fault: Fault) -> int:
+        """How far the venue's REST, or its list of fills alone, lags behind in this schedule, while it does."""
+        if (venue, fault) not in self._lags_ns:
+            self._lags_ns[(venue, fault)] = int(self._rng.uniform(*LAGS_S[fault]) * NS_PER_S)
+        return self._lags_ns[(venue, fault)]
 
     def chance(self, rate: float) -> bool:
         return self._rng.random() < rate

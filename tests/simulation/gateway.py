@@ -319,7 +319,7 @@ class SimGateway(Lane):
         return await self._ask(lambda as_of_ns: self.model.balance())
 
     async def fills_since(self, since_wire_ns: int) -> list[Fill]:
-        found = await self._ask(lambda as_of_ns: self.model.fills_since(since_wire_ns, as_of_ns))
+        found = await self._ask(lambda as_of_ns: self.model.fills_since(since_wire_ns, self._fills_as_of_ns(as_of_ns)))
         return [self._named_fill(fill) for fill in found]
 
     async def funding_since(self, since_wire_ns: int) -> list[FundingPayment]:

@@ -127,7 +127,14 @@ class Lane:
 
     def _as_of_ns(self) -> int:
         """REST answers out of a replica that may lag behind."""
-        return self._world.now_ns - (self._faults.lag_ns(self.venue) if self._is_behind() else 0)
+        lag_ns = self._faults.lag_ns(self.venue, Fault.REST_BEHIND) if self._is_behind() else 0
+        return self._world.now_ns - lag_ns
+
+    def _fills_as_of_ns(self, as_of_ns: int) -> int:
+        """The list of fills may lag further behind than the rest."""
+        if not self._faults.lasts(self.venue, Fault.FILLS_BEHIND):
+            return as_of_ns
+        return min(as_of_ns, self._world.now_ns - self._faults.lag_ns(self.venue, Fault.FILLS_BEHIND))
 
     # ---- the private stream -----------------------------------------------------------------------------------------
 

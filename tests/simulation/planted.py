@@ -147,7 +147,10 @@ PLANTED = (
         "        if False:\n",
     ),
     Planted(
-        "nobody asks about orders in doubt", "executor/resolver.py", "            await self._ask(order, case)\n", ""
+        "doubt ends without a reading",
+        "executor/doubt.py",
+        "    if evidence.fills_read_wire_ns <= bound_wire_ns or evidence.excess_lots is None:\n        return None\n",
+        "    evidence = msgspec.structs.replace(evidence, excess_lots=evidence.excess_lots or 0)\n",
     ),
     # ---- positions --------------------------------------------------------------------------------------------------
     Planted(
@@ -159,8 +162,8 @@ PLANTED = (
     Planted(
         "what nobody owns is not closed",
         "executor/naked.py",
-        "        if now >= seen.next_mono_ns:\n",
-        "        if False:\n",
+        "        self._close(key, seen, stated)\n",
+        "",
     ),
     Planted(
         "a foreign fill leaves the legs as they are",

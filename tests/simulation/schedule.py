@@ -304,7 +304,7 @@ class Schedule:
         for symbol in self.market.symbols:
             foreign = any(p.foreign for key, p in state.positions.items() if key[1] == symbol)
             usd, room = self.checks.exposure_usd(symbol), self.checks.tolerance_usd(symbol)
-            if usd > room and not foreign and not self.checks.lost_records:
+            if usd > room and not foreign:
                 return f"{usd:.2f} USD of {symbol} naked, {room:.2f} explained"
             if usd > room and not self.foreign_is_explained:
                 return f"{usd:.2f} USD of {symbol} naked beside a position that nobody but us can have made"
