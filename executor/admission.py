@@ -87,6 +87,9 @@ class Admission:
             return Denied(
                 reason=DenyReason.INSTRUMENT_UNKNOWN, detail=f"{command.venue} lists no {command.symbol}, or is not up"
             )
+        qty = self._reducible_qty(command, instrument) if command.reduce_only else command.qty
+        if isinstance(qty, Denied):
+            return qty
         exposure = self.exposure()
         strategy = command.command_id.strategy
         verdict = check_order(
@@ -98,7 +101,7 @@ class Admission:
                 live_blocked=self.live_blocked,
                 strategy=strategy,
                 symbol=command.symbol,
-                qty=command.qty,
+                qty=qty,
                 reduce_only=command.reduce_only,
                 leg=self._leg(instrument, command.side, command.limit_px, exposure),
                 symbol_notional_usd=exposure.by_symbol.get(command.symbol, ZERO),
@@ -110,6 +113,22 @@ class Admission:
             self._execution,
         )
         return verdict if isinstance(verdict, Denied) else (instrument, verdict.qty)
+
+    def _reducible_qty(self, command: SubmitOrder, instrument: Instrument) -> Decimal | Denied:
+        """How much of a reduce-only order may go where the venue itself keeps no order from opening: what our ledger holds on the
+        other side, less what other orders of ours are taking from it already."""
+        engine, key = self._engine, (command.venue, command.symbol)
+        if engine.desks[command.venue].gateway.traits.reduce_only:
+            return command.qty
+        going = [o for o in engine.state.open_orders() if o.key == key and o.prepared.side is command.side]
+        lots = -engine.state.lots(key) * command.side.sign - sum(order.leaves_lots for order in going)
+        if lots > 0:
+            return min(command.qty, instrument.lots_to_qty(lots))
+        return Denied(
+            reason=DenyReason.CAPACITY,
+            detail=f"{command.venue} knows no reduce-only orders, and our ledger holds nothing there that this one could reduce",
+            numbers={"ledger_lots": engine.state.lots(key)},
+        )
 
     def close(self, pair: PairBook | None, command: ClosePair) -> Sending | Denied:
         """How to close it. A close has no ttl, and no limit stands in its way; only a pair that is being worked on refuses a

@@ -304,7 +304,11 @@ class Registrar:
         )
         if same:
             return
-        if known is not None and known.lot_size * known.multiplier != instrument.canonical_lot and self.state.lots(key):
+        if (
+            known is not None
+            and known.lot_size * known.multiplier != instrument.canonical_lot
+            and self.state.holds(key)
+        ):
             self.freeze(key, "contract changed under a position")
             return
         self.record(

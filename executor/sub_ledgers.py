@@ -48,6 +48,10 @@ class SubLedgers(msgspec.Struct, kw_only=True):
         position = self.positions.get(key)
         return position.book.lots if position else 0
 
+    def holds(self, key: Key) -> bool:
+        """Whether anything of anybody stands there, also legs that stand against each other."""
+        return bool(self.lots(key)) or any(leg.lots for leg in self._legs(key))
+
     def qty(self, key: Key) -> Decimal:
         """The same in canonical base units."""
         return self.lots(key) * self.lot_qty(key) if key in self.contracts else ZERO

@@ -216,3 +216,53 @@ async def test_a_quote_is_not_accepted_beside_an_order_that_is_on_its_way_there(
     gateway.release()
     await settle()
     assert quotes.ask(key, Side.SELL, 3) is not None, "it is still good"
+
+
+# ---- what nobody but our ledger bounds --------------------------------------------------------------------------------
+
+
+def without_reduce_only(rig: Rig, bought: int = 0) -> None:
+    """Hyperliquid as a venue that takes an order marked reduce-only for a plain one; `bought` lots of ours are there."""
+    if bought:
+        rig.commands.take(by_hand(rig, Side.BUY, "100010.0", TimeInForce.IOC), rig.operator)
+    rig.gateways[LONG].traits = Traits(reduce_only=False)
+
+
+@pytest.mark.parametrize("state", list(TradingState))
+@pytest.mark.parametrize(("side", "px", "bought"), [(Side.BUY, "100010.0", 3), (Side.SELL, "99990.0", 0)])
+async def test_an_order_that_only_says_that_it_reduces_opens_nothing(
+    rig: Rig, state: TradingState, side: Side, px: str, bought: int
+) -> None:
+    without_reduce_only(rig, bought)
+    await settle()
+    rig.engine.set_trading_state(state, "test")
+    rig.commands.take(by_hand(rig, side, px, TimeInForce.IOC, reduce_only=True), rig.operator)
+    await settle()
+    assert rig.operator.denied is DenyReason.CAPACITY
+    assert rig.truth((LONG, "BTC")) == bought
+
+
+async def test_two_that_reduce_take_no_more_than_there_is(rig: Rig) -> None:
+    without_reduce_only(rig, 3)
+    await settle()
+    rig.engine.set_trading_state(TradingState.HALTED, "test")
+    rig.gateways[LONG].plans.append(Plan(held=True))
+    rig.commands.take(by_hand(rig, Side.SELL, "99990.0", TimeInForce.IOC, reduce_only=True), rig.operator)
+    rig.commands.take(by_hand(rig, Side.SELL, "99990.0", TimeInForce.IOC, reduce_only=True), rig.operator)
+    rig.gateways[LONG].release()
+    await settle()
+    assert rig.truth((LONG, "BTC")) == 0
+    rig.check()
+
+
+async def test_a_lot_that_changes_under_legs_that_net_to_nothing_freezes_all_the_same(rig: Rig) -> None:
+    await rig.open("0.006")
+    rig.read_accounts()
+    turned = {"long": rig.leg(SHORT, Side.BUY), "short": rig.leg(LONG, Side.SELL), "edge_bps": 0.0}
+    rig.commands.take(rig.open_command("0.006", name="manual", **turned), rig.operator)  # type: ignore[arg-type]
+    await settle()
+    assert [rig.state.lots((LONG, "BTC")), len(rig.state.live_pairs())] == [0, 2]
+    rig.gateways[LONG].instruments()["BTC"] = instrument(LONG, lot_size=Decimal("0.0001"))
+    rig.engine.know((LONG, "BTC"))
+    assert (LONG, "BTC") in rig.state.frozen
+    assert rig.state.contracts[(LONG, "BTC")].lot_size == Decimal("0.001")
