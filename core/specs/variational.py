@@ -59,6 +59,7 @@ class Own(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     unofficial_interface: bool = False
     orders_per_min: int = 36
     quotes_per_min: int = 180
+    auth_per_min: int = 6  # a login takes two
 
 
 SPEC = VenueSpec(

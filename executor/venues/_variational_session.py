@@ -1,7 +1,7 @@
 """A session of Variational's web interface: opened by the wallet's signature, renewed before it ends (docs/venues/variational.md
 6b). Or the token of a browser's session, pasted by the operator, which nobody can renew.
 
-A token that the venue refused is not used again. Logins are few: two requests each out of AUTH_PER_MIN, and a pause that
+A token that the venue refused is not used again. Logins are few: two requests each out of `auth_per_min`, and a pause that
 doubles while they fail. Nothing here logs out, whatever the venue says.
 """
 
@@ -21,7 +21,6 @@ from executor.signing.variational import Signer, session_headers
 from executor.throttle import Throttle
 from executor.venues._decoding import DECODE_ERRORS
 
-AUTH_PER_MIN = 6
 RENEW_LEFT_S = 86_400  # of seven days
 ASSUMED_LIFE_S = 3_600  # of a token that does not tell its end
 LOOK_S = 30.0
@@ -42,14 +41,21 @@ class Session:
     """`token` is "" while there is none that may be used."""
 
     def __init__(
-        self, lane: HttpLane, address: str, signer: Signer | None, pasted: str, clock: Clock, log: Log
+        self,
+        lane: HttpLane,
+        address: str,
+        signer: Signer | None,
+        pasted: str,
+        auth_per_min: int,
+        clock: Clock,
+        log: Log,
     ) -> None:
         self._lane = lane
         self._address = address
         self._signer = signer
         self._clock = clock
         self._log = log
-        self._throttle = Throttle(AUTH_PER_MIN, 0.0, clock)
+        self._throttle = Throttle(auth_per_min, 0.0, clock)
         self._lock = asyncio.Lock()
         self._not_before_ns = 0  # mono
         self._failures = 0

@@ -106,7 +106,7 @@ class Gateway(VenueGateway[Reads]):
         reads = self._http(READ_CONNECTIONS, on_reply=self._on_reply, url=own.web_url)
         orders = self._http(ORDER_CONNECTIONS, on_reply=self._on_reply, on_open=self.wake, url=own.web_url)
         self._stats_lane = self._http(STATS_CONNECTIONS, on_reply=self._on_reply)
-        self._session = Session(reads, account, signer, pasted, clock, self._log)
+        self._session = Session(reads, account, signer, pasted, own.auth_per_min, clock, self._log)
         self._web = WebTransport(orders, reads, self._session)
         self._flights = Flights(self._memory, clock, lambda: self._skew.offset_ns)
         self._reads = Reads(

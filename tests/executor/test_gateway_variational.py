@@ -19,7 +19,6 @@ from executor.http_lane import HttpRequest
 from executor.http_reply import HttpReply
 from executor.outcome import Accepted, RejectCode, Rejected, Unknown, Unsent
 from executor.signing.variational import Signer
-from executor.venues import _variational_session as sessions
 from executor.venues._memory import OrderMemory
 from executor.venues._variational_flights import Flights, Owner
 from executor.venues._variational_session import GREETING, Session, end_of
@@ -126,6 +125,8 @@ async def test_a_quote_is_accepted_once_whatever_came_of_it(box: SandboxProcess,
     again = await station.gateway.submit(prepared[1])
     assert isinstance(again, Unsent)
     await ended(station, request)
+    later = await station.gateway.submit(prepared[1])
+    assert later == Unsent(detail="its quote was accepted before")
     assert len(true_orders(box, station)) == before + 1
 
 
@@ -210,6 +211,11 @@ async def test_a_session_that_ended_is_opened_again(box: SandboxProcess, station
     await eventually(lambda: station.gateway.entry_ready)
     await trade(station)
     assert len(true_orders(box, station)) == before + 1
+    for _ in range(2):
+        fault = {"venue": VENUE, "kind": "expired_auth", "traffic": ["reads"], "times": 1}
+        await asyncio.to_thread(box.control, "fault", fault)
+        assert len(await station.gateway.positions()) == 1
+        assert len(await station.gateway.fills_since(0)) >= 1
 
 
 async def test_it_is_off_until_somebody_says_otherwise(box: SandboxProcess) -> None:
@@ -293,6 +299,7 @@ def test_an_order_without_an_end_blocks_its_instrument_until_its_bound(sky: Sky)
 # ---- sessions -------------------------------------------------------------------------------------------------------------
 
 KEY = "0x" + "11" * 32
+AUTH_PER_MIN = 6
 WALLET = Signer(KEY)
 
 
@@ -319,7 +326,7 @@ class Lane:
 
 
 def session(lane: Lane, signer: Signer | None = WALLET, pasted: str = "") -> Session:
-    return Session(lane, WALLET.address, signer, pasted, lane.clock, LogLines().log)  # type: ignore[arg-type]
+    return Session(lane, WALLET.address, signer, pasted, AUTH_PER_MIN, lane.clock, LogLines().log)  # type: ignore[arg-type]
 
 
 async def test_a_session_is_renewed_before_it_ends() -> None:
@@ -388,7 +395,7 @@ async def test_a_refused_token_is_not_used_again() -> None:
     assert held.is_open
 
 
-async def test_logins_are_few(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_logins_are_few() -> None:
     lane = Lane(SimClock())
     held = session(lane)
     for _ in range(3):
@@ -397,7 +404,7 @@ async def test_logins_are_few(monkeypatch: pytest.MonkeyPatch) -> None:
     held.refused(held.token)
     with pytest.raises(VenueError, match="request budget"):
         await held.ensure()
-    assert len(lane.logins) == sessions.AUTH_PER_MIN // 2
+    assert len(lane.logins) == AUTH_PER_MIN // 2
 
 
 @pytest.mark.parametrize("text", ["", "a.b", "a.!.c", "a.e30.c", token(0), token(10**11), "a.bnVsbA.c"])
