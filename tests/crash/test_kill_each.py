@@ -54,7 +54,14 @@ def test_other_blows_with_orders_on_their_way(system: Rough, blow: Blow) -> None
     ROUNDS.append(system.round(blow, 5.0, in_flight=True))
 
 
+def test_some_kill_met_an_order_without_an_outcome(system: Rough) -> None:
+    """Whether one does is up to the machine: a command may be denied, and an order takes a tenth of a second. So a few more."""
+    for delay_ms in (70.0, 10.0, 40.0, 100.0, 5.0, 60.0, 25.0, 80.0):
+        if any(each.doubts for each in ROUNDS if each.target == "executor" and each.moment != "any"):
+            return
+        ROUNDS.append(system.round(Kill(target="executor"), delay_ms, in_flight=True))
+    assert any(each.doubts for each in ROUNDS), "no kill met an order without an outcome"
+
+
 def test_afterwards_nothing_was_doubled_and_nothing_is_naked(system: Rough) -> None:
     system.verify()
-    in_flight = [each.doubts for each in ROUNDS if each.target == "executor" and each.moment != "any"]
-    assert not in_flight or sum(in_flight) > 0, "no kill met an order without an outcome"

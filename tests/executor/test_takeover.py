@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -29,6 +31,7 @@ class Fleet:
 
     def __init__(self, box: SandboxProcess, directory: Path) -> None:
         self.directory = directory
+        self.shm = Path(tempfile.mkdtemp(prefix="tandem-"))  # short: a unix socket's path has at most 107 bytes
         self.processes: list[subprocess.Popen[bytes]] = []
         text = box.config_file.read_text()
         for venue in VENUES:
@@ -43,7 +46,7 @@ class Fleet:
             "state_dir": str(self.directory / name / "state"),
             "lock_dir": str(self.directory / "locks"),
             "secrets_file": str(self._secrets),
-            "shm_dir": str(self.directory / "shm"),
+            "shm_dir": str(self.shm),
             **run,
         }
         text = self._text
@@ -51,7 +54,6 @@ class Fleet:
             text = _set(text, key, value)
         file = self.directory / name / "config" / "sandbox.toml"
         file.parent.mkdir(parents=True, exist_ok=True)
-        (self.directory / "shm").mkdir(exist_ok=True)
         file.write_text(text)
         return file
 
@@ -118,6 +120,7 @@ def fleet(box: SandboxProcess, tmp_path: Path) -> Iterator[Fleet]:
     for process in made.processes:
         with process:
             process.kill()
+    shutil.rmtree(made.shm)
 
 
 def test_a_live_executor_ends_in_order_and_its_successor_goes_on(fleet: Fleet) -> None:
