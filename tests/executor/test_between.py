@@ -255,6 +255,19 @@ async def test_two_that_reduce_take_no_more_than_there_is(rig: Rig) -> None:
     rig.check()
 
 
+@pytest.mark.parametrize("wallet", [True, False])
+async def test_a_sale_that_rests_in_a_wallet_goes_when_our_coins_are_gone(rig: Rig, wallet: bool) -> None:
+    without_reduce_only(rig, 3)
+    await settle()
+    (name,) = await rested(rig, by_hand(rig, Side.SELL, "100050.0", TimeInForce.GTC, reduce_only=True))
+    rig.gateways[LONG].traits = Traits(reduce_only=False, wallet=wallet)
+    await rig.turn()
+    assert rig.gateways[LONG].cancels == []
+    rig.engine.adopt((LONG, "BTC"), 0, foreign=False, why="test")
+    await rig.turn()
+    assert rig.gateways[LONG].cancels == ([name] if wallet else [])
+
+
 async def test_a_lot_that_changes_under_legs_that_net_to_nothing_freezes_all_the_same(rig: Rig) -> None:
     await rig.open("0.006")
     rig.read_accounts()
