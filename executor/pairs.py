@@ -163,7 +163,7 @@ class Pairs(PairSteps):
         lot = least_common_lot(pair.long.lot_qty, pair.short.lot_qty)
         size = floor_to(min(abs(pair.long.qty), abs(pair.short.qty)) / 2, lot) * lot
         halves = [self._cure(pair, leg, size, reducing=True, overdue=False) for leg in pair.legs]
-        if pair.status is not PairStatus.OPEN or pair.closing:
+        if pair.status is not PairStatus.OPEN or pair.closing or self._is_flattened(pair):
             return
         if not all(half is not None and half.is_orderable for half in halves):
             self.request_close(pair, reason)
@@ -171,6 +171,9 @@ class Pairs(PairSteps):
         if all(half is not None and half.is_open for half in halves):
             self._move(pair, PairStatus.REPAIRING, reason)
             self._send(pair, [self._cures.draft(pair, half, "close", 0) for half in halves if half is not None])
+
+    def _is_flattened(self, pair: PairBook) -> bool:
+        return any((leg.venue, pair.symbol) in self._engine.flattening for leg in pair.all_legs)
 
     # ---- the protocol -----------------------------------------------------------------------------------------------
 
@@ -181,7 +184,7 @@ class Pairs(PairSteps):
                 return
             self._engine.log.error("pair_reopened", pair_id=pair.pair_id, symbol=pair.symbol, reason=why)
             self._move(pair, PairStatus.REPAIRING, f"late fill: {why}")
-        if any((leg.venue, pair.symbol) in self._engine.flattening for leg in pair.all_legs):
+        if self._is_flattened(pair):
             return
         orders = list(self._engine.state.pair_orders(pair))
         resting = [order for order in orders if rests(order)]

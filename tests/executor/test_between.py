@@ -279,3 +279,15 @@ async def test_a_lot_that_changes_under_legs_that_net_to_nothing_freezes_all_the
     rig.engine.know((LONG, "BTC"))
     assert (LONG, "BTC") in rig.state.frozen
     assert rig.state.contracts[(LONG, "BTC")].lot_size == Decimal("0.001")
+
+
+async def test_a_margin_guard_keeps_its_hands_off_what_flatten_is_closing(rig: Rig) -> None:
+    pair = await rig.open("0.01")
+    rig.engine.flattening.add((SHORT, "BTC"))
+    rig.pairs.halve(pair, "margin")
+    await settle()
+    assert (rig.truth((LONG, "BTC")), rig.truth((SHORT, "BTC"))) == (10, -5)
+    rig.engine.flattening.clear()
+    rig.pairs.halve(pair, "margin")
+    await settle()
+    assert (rig.truth((LONG, "BTC")), rig.truth((SHORT, "BTC"))) == (6, -3)
