@@ -2,7 +2,8 @@
 and 10).
 
     WAITING  the acceptance has left; its answer, which names the rfq, has not come
-    LOST     no answer will come: the order is found by instrument, side and size among the rfqs made since, or not at all
+    LOST     no answer will come, or none came for OVERDUE_NS: the order is found by instrument, side and size among the rfqs
+             made since, or not at all
     BOUND    its rfq id is known
 
 A row of the venue that no order is bound to belongs to a LOST order if exactly one fits it; while a WAITING one fits, nobody
@@ -23,6 +24,9 @@ from executor.venues._memory import OrderMemory
 
 CLOCKS_APART_NS = 2 * NS_PER_S
 """By how much the venue's clock may say earlier than ours that an rfq was made."""
+OVERDUE_NS = NS_PER_S
+"""A filled leg must not stay unknown for as long as a request is given: what fits after this is taken for ours, and an answer
+that then names another rfq takes it back."""
 MAX_FLIGHTS = 500
 
 
@@ -94,6 +98,9 @@ class Flights:
 
     def named(self, client_order_id: str, rfq_id: str) -> None:
         """The answer came."""
+        guessed = self._memory.order_of(client_order_id)
+        if guessed is not None and guessed != rfq_id:
+            self._memory.bind(guessed, None)
         self._memory.bind(rfq_id, client_order_id)
         flight = self._flights.get(client_order_id)
         if flight is not None and flight.stage is not _Stage.ENDED:
@@ -123,9 +130,11 @@ class Flights:
             and self._memory.order_of(each.client_order_id) is None
             and each.left_wire_ns - CLOCKS_APART_NS <= made_ns <= each.bound_wire_ns + CLOCKS_APART_NS
         ]
-        if any(each.stage is _Stage.WAITING for each in fitting):
+        overdue_ns = self._clock.wire_ns() - OVERDUE_NS
+        waiting = [each for each in fitting if each.stage is _Stage.WAITING and each.left_wire_ns > overdue_ns]
+        if waiting:
             return Owner.UNDECIDED
-        lost = [each for each in fitting if each.stage is _Stage.LOST]
+        lost = [each for each in fitting if each.stage in (_Stage.WAITING, _Stage.LOST)]
         if len(lost) != 1:
             return Owner.FOREIGN
         self.named(lost[0].client_order_id, rfq_id)

@@ -198,6 +198,21 @@ async def test_an_order_of_an_earlier_process_is_found_by_what_it_looks_like(
         assert (found.status, found.filled_lots) == (OrderStatus.FILLED, request.lots)
 
 
+async def test_a_silent_answer_is_not_waited_for(box: SandboxProcess) -> None:
+    """The fill is told long before the request is given up."""
+    async with Station(VENUE, box, request_timeout_ms=2500.0) as station:
+        await flat(station)
+        request = await quoted(station)
+        await asyncio.to_thread(box.control, "fault", {"venue": VENUE, "kind": "lost_answer", "way": "silent"})
+        answer = station.gateway.submit(station.gateway.prepare(request, 1))
+        await eventually(lambda: station.fills(request.client_order_id))
+        assert not answer.done()
+        assert station.fills(None) == []
+        assert isinstance(await answer, Unknown)
+        assert sum(fill.lots for fill in station.fills(request.client_order_id)) == request.lots
+        await asyncio.to_thread(box.control, "clear", {"venue": VENUE})
+
+
 async def test_a_session_that_ended_is_opened_again(box: SandboxProcess, station: Station) -> None:
     """A stamped 401: reads go on in a new session, orders are refused and not sent again."""
     before = len(true_orders(box, station))
@@ -275,6 +290,18 @@ def test_a_lost_order_is_the_one_row_that_fits(sky: Sky) -> None:
     assert sky.owner("a") is Owner.OURS
     assert sky.memory.client_of("a") == name
     assert sky.owner("twin") is Owner.FOREIGN  # one order is one row
+
+
+def test_an_overdue_answer_is_not_waited_for_and_may_still_say_otherwise(sky: Sky) -> None:
+    name = sky.leave()
+    assert sky.owner("a") is Owner.UNDECIDED
+    sky.clock.advance_ns(NS_PER_S)
+    assert sky.owner("a", ago_s=0.5) is Owner.OURS
+    assert sky.memory.client_of("a") == name
+    sky.flights.named(name, "b")
+    assert sky.owner("b") is Owner.OURS
+    assert sky.memory.client_of("a") is None
+    assert sky.owner("a", ago_s=0.5) is Owner.FOREIGN
 
 
 def test_two_lost_orders_that_fit_one_row_prove_nothing(sky: Sky) -> None:
