@@ -61,7 +61,7 @@ class GuardRunner:
         if self._last_ns and now - self._last_ns < TURN_NS:
             return
         self._last_ns = now
-        pairs = [pair for pair in engine.state.live_pairs() if pair.status in _GUARDED]
+        pairs = [pair for pair in engine.state.live_pairs() if _is_guarded(pair)]
         fired, warned = self._guards.evaluate(
             [self._guarded(pair, now) for pair in pairs], now, engine.clock.calendar_ns()
         )
@@ -157,3 +157,10 @@ class GuardRunner:
         if stated is None or instrument is None or now_ns - desk.positions_mono_ns > STATED_FRESH_NS:
             return Decimal(0)
         return stated.mark_px / instrument.multiplier
+
+
+def _is_guarded(pair: PairBook) -> bool:
+    """One that is opened or closed at once is through in a moment; where a first leg is worked that may take an hour, and what is
+    held meanwhile is guarded like any other."""
+    worked = pair.is_led and pair.status in (PairStatus.OPENING, PairStatus.CLOSING) and not pair.is_flat
+    return worked or pair.status in _GUARDED

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from core.messages import PairStatus
+from core.messages import LegOrder, PairStatus, Sending
 from core.types import Down, MarkPrice, Position, ReadResult, TradingState
 from executor.guard_runner import GuardRunner
 from executor.state import Key, PairBook
@@ -193,3 +193,40 @@ async def test_turns_are_paced(bench: Bench) -> None:
         bench.runner.turn()
     assert bench.rig.meter.count("guard_fired") == 0, "a storm of turns must not count as confirmation"
     assert asked == 2, "one evaluation of one pair"
+
+
+MAKER = Sending(order=LegOrder.MAKER_FIRST, first=LONG, deadline_s=600.0)
+
+
+@pytest.mark.parametrize("lots", [4, 0])
+async def test_a_pair_that_is_being_opened_by_a_resting_leg_is_guarded_for_what_it_holds(
+    bench: Bench, lots: int
+) -> None:
+    pair = await bench.rig.open("0.01", sending=MAKER)
+    if lots:
+        bench.rig.gateways[LONG].match(bench.rig.gateways[LONG].resting[0], lots)
+    await settle()
+    assert status(pair) is PairStatus.OPENING
+    bench.rig.market(100_000.0, 170.0)
+    await bench.seconds(14)
+    for _ in range(5):
+        await bench.rig.turn()
+    assert bench.rig.meter.count("guard_fired") == (1 if lots else 0)
+    if lots:
+        assert status(pair) is PairStatus.CLOSED
+        assert pair.reason == "stop_basis"
+        bench.rig.check()
+
+
+async def test_a_close_that_rests_is_taken_at_once_when_a_guard_fires(bench: Bench) -> None:
+    pair = await bench.rig.open("0.01")
+    bench.rig.pairs.request_close(pair, "event", sending=MAKER)
+    await settle()
+    assert status(pair) is PairStatus.CLOSING
+    bench.rig.market(100_000.0, 170.0)
+    await bench.seconds(14)
+    for _ in range(5):
+        await bench.rig.turn()
+    assert status(pair) is PairStatus.CLOSED
+    assert bench.rig.meter.count("guard_fired") == 1
+    bench.rig.check()
