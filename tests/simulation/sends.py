@@ -224,8 +224,11 @@ class Sends(Watcher):
         margin = self._margin_usd(record.venue, usd)
         equity = float(self._models[record.venue].equity_usd)
         changed = self._faults.occurred[Fault.LEVERAGE_CHANGED]  # by hand, behind our back: the venue may refuse
+        netted = (
+            not risk.symbol_exclusive or self._models[record.venue].by_hand
+        )  # a close may then bind margin, not free it
         self._require(
-            changed or margin <= equity * PRICE_ROOM,
+            changed or netted or margin <= equity * PRICE_ROOM,
             f"{margin:.0f} USD of margin on {record.venue}, {equity:.0f} there",
         )
         longest = max(self._usd_held({venue}, record.symbol) for venue in self._models)
