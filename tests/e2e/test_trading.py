@@ -99,11 +99,16 @@ def test_halt_denies_opens_until_resume(system: System) -> None:
 
 def test_one_feed_restarts_while_the_rest_runs_on(system: System) -> None:
     others = {name: system.pid(name) for name in PROGRAMS if name != "feed-aster"}
+    said = system.log("feed-aster")
+    assert said
     system.ctl("restart", PROGRAMS["feed-aster"])
     system.until("the restarted feed is live again", system.ready, 20.0)
     assert {name: system.pid(name) for name in others} == others
     (row,) = [row for row in system.json("status")["feeds"] if row["venue"] == "aster"]
     assert row["epoch"] >= 2
+    log = system.log("feed-aster")
+    assert log.startswith(said), "a start never shortens a log"
+    assert len(log) > len(said)
 
 
 def test_flatten_with_the_executor_up_ends_flat(system: System) -> None:
