@@ -42,6 +42,9 @@ def in_order(
     asked: Sending, qty: Decimal, first: LegView, second: LegView, execution: ExecutionConfig
 ) -> Sending | Denied:
     """How `qty` of both legs is sent; never AUTO, and with `first` set unless both go at once."""
+    quotes_first = first.traits.quotes_first or second.traits.quotes_first
+    if asked.order is LegOrder.AUTO and asked.first is None and not quotes_first:
+        return _by_depth(qty, first, second, execution)  # nearly always, and on the way to the wire
     legs = {leg.venue: leg for leg in (first, second)}
     quoting = [leg.venue for leg in legs.values() if leg.traits.quotes_first]
     if asked.first is not None and asked.first not in legs:
@@ -81,7 +84,7 @@ def _maker(asked: Sending, legs: dict[Venue, LegView]) -> Sending | Denied:
 
 
 def _by_depth(qty: Decimal, first: LegView, second: LegView, execution: ExecutionConfig) -> Sending:
-    thin, deep = sorted((first, second), key=lambda leg: leg.depth_qty)
+    thin, deep = (first, second) if first.depth_qty <= second.depth_qty else (second, first)
     ample = thin.depth_qty >= float(qty) * execution.thin_first_cover
     alike = deep.depth_qty < thin.depth_qty * execution.thin_first_ratio
     if thin.depth_qty <= 0 or ample or alike:

@@ -55,12 +55,16 @@ class Netting:
 
     def is_blocked(self, drafts: list[Draft]) -> bool:
         """Whether an order of ours stands in the way; it is asked to go."""
+        if not self._engine.state.unsettled:
+            return False
         in_the_way = [order for draft in drafts for order in crossed(self._engine, draft)]
         withdraw(self._engine, in_the_way)
         return bool(in_the_way)
 
     def clear(self, pair: PairBook, drafts: list[Draft]) -> Cleared:
         """Net what can be: from here on those lots have changed hands, and the rest of `drafts` must go. Nothing blocks it."""
+        if len(self._engine.state.live) < 2:
+            return Cleared(drafts=drafts, netted=[])
         left: list[Draft] = []
         netted: list[PairBook] = []
         for draft in drafts:
