@@ -13,7 +13,8 @@ _HEAD = """\
 #   chmod 600 FILE
 # Only the executor's keyring reads it; nothing of it may stand in the environment of any process. Needed are those of the
 # enabled venues. `make run` writes throw-away keys for the sandbox by itself.
-# Also not read: BOT_LICENSE_KEY (live trading asks for a permit, not for a licence), BOT_ENV_PATH (`run.secrets_file`).
+# Also not read: BOT_LICENSE_KEY (live trading asks for a permit, not for a licence), BOT_ENV_PATH (`run.secrets_file`),
+# BOT_LOCK_KILL_EXISTING (`python -m executor.main --config FILE --takeover`), BOT_LOCK_KILL_ALL (nothing is killed by name).
 # This file follows from the roster: `tandem config example > .env.example` writes it.
 """
 

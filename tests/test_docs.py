@@ -143,7 +143,7 @@ def test_the_example_secrets_follow_from_the_roster() -> None:
 
 
 FORMER_NAMES = {
-    "": ("BOT_LICENSE_KEY", "BOT_ENV_PATH"),
+    "": ("BOT_LICENSE_KEY", "BOT_ENV_PATH", "BOT_LOCK_KILL_EXISTING", "BOT_LOCK_KILL_ALL"),
     "hyperliquid": ("HL_PRIVATE_KEY", "HL_USER_ADDRESS"),
     "aster": ("ASTER_API_KEY", "ASTER_API_SECRET"),
     "lighter": (
