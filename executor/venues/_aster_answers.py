@@ -22,6 +22,7 @@ LaneResult = HttpReply | Unsent | Unknown
 RATE_STATUSES = frozenset({429, 418})
 UNKNOWN_CODES = frozenset({-1000, -1001, -1006, -1007})
 NO_SUCH_ORDER = -2013
+NONCE_EXPIRED = -4225
 
 CODES: dict[int, RejectCode] = {
     -1002: RejectCode.AUTH,
@@ -62,7 +63,7 @@ CODES: dict[int, RejectCode] = {
     -4140: RejectCode.INSTRUMENT,
     -4141: RejectCode.INSTRUMENT,
     -4164: RejectCode.MIN_NOTIONAL,
-    -4225: RejectCode.NONCE,
+    NONCE_EXPIRED: RejectCode.NONCE,
     -5022: RejectCode.POST_ONLY,
     -5050: RejectCode.AUTH,
     -5060: RejectCode.PRICE_BAND,

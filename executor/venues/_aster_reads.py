@@ -44,7 +44,8 @@ NONCE_WINDOW_NS = 60 * NS_PER_S
 NONCE_AGE_US = 45_000_000
 """How old the nonces are that we put on the wire, reads and orders alike. What bounds doubt is the nonce leaving the venue's
 window, so an order is sent with most of it gone: one that never arrived is ruled out after 17 s instead of 62. The rest is room
-for our clock (1 s), the request (5 s) and the way. All are, since the venue refuses what lies below an agent's last 100."""
+for our clock (1 s), the request (5 s) and the way. All are, since the venue refuses what lies below an agent's last 100. The
+window was 10 s until October 2026: a read at start asks whether such nonces are taken, and else they are fresh (`settle_age`)."""
 SETTLE_NS = 2 * NS_PER_S
 RATE_PAUSE_S = 30.0
 MAX_RATE_PAUSE_S = 600.0
@@ -78,6 +79,7 @@ class Reads:
         self._fees = fees
         self._note_unlisted = note_unlisted
         self._symbols = symbols
+        self._age_us = NONCE_AGE_US
         self._clock = clock
         self._log = log
 
@@ -97,6 +99,27 @@ class Reads:
         data = await self._public("/fapi/v3/time")
         answered_ns = self._clock.wire_ns()
         self._skew.note(rows.decode(data, rows.TimeRow, "time").serverTime * NS_PER_MS, asked_ns, answered_ns)
+
+    async def settle_age(self) -> None:
+        """Ask by a read whether nonces may be as old as ours; for the life of this process. Raises VenueError."""
+        self._age_us = NONCE_AGE_US
+        reply = await self._get("/fapi/v3/accountWithJoinMargin", (), priority=True)
+        if reply.status != 200 and answers.error_code(reply) == answers.NONCE_EXPIRED:
+            self._age_us = 0
+            self._log.warning("nonces_fresh", venue="aster", detail="old ones are refused: doubt takes a minute to end")
+
+    @property
+    def ages_nonces(self) -> bool:
+        """Whether the nonces on the wire are older than ours."""
+        return self._age_us > 0
+
+    def on_the_wire(self, nonce: int) -> int:
+        """The venue's nonce for one of ours (microseconds, both): as unique, and older."""
+        return nonce - self._age_us
+
+    def closes_ns(self, nonce: int) -> int:
+        """When a request that carries this nonce of ours can no longer be taken, by the venue's clock (UTC ns)."""
+        return self.on_the_wire(nonce) * NS_PER_US + NONCE_WINDOW_NS + SETTLE_NS
 
     async def require_known_mode(self) -> None:
         """Refuse accounts whose positions or margin figures mean something else than is modelled here."""
@@ -153,7 +176,7 @@ class Reads:
         then the request can no longer be accepted (docs/venues/aster.md 6), and the venue says it never was."""
         sent = self._memory.sent(client_order_id)
         venue_ns = self._clock.wire_ns() + self._skew.offset_ns
-        closed = sent is not None and venue_ns > closes_ns(sent.nonce)
+        closed = sent is not None and venue_ns > self.closes_ns(sent.nonce)
         found = await self._order(instrument.venue_symbol, ("origClientOrderId", client_order_id))
         return NotFound(definitive=closed) if found is None else found
 
@@ -258,7 +281,7 @@ class Reads:
     def _sign(self, params: Params, nonce: int = 0) -> bytes:
         if self._skew.refusal:
             raise NotSent(self._skew.refusal)
-        return self._signer.signed(params, on_the_wire(nonce or self._nonces.next()))
+        return self._signer.signed(params, self.on_the_wire(nonce or self._nonces.next()))
 
     def _checked(self, path: str, reply: HttpReply) -> bytes:
         if reply.status == 200:
@@ -268,16 +291,6 @@ class Reads:
             self._throttle.pause(pause_s, everything=True)  # going on would get the IP banned
             raise RateLimited(f"aster {path}: HTTP {reply.status}", pause_s)
         raise VenueError(f"aster {path}: HTTP {reply.status}: {reply.body[:200].decode('utf-8', 'replace')}")
-
-
-def on_the_wire(nonce: int) -> int:
-    """The venue's nonce for one of ours (microseconds, both): as unique, and older."""
-    return nonce - NONCE_AGE_US
-
-
-def closes_ns(nonce: int) -> int:
-    """When a request that carries this nonce of ours can no longer be taken, by the venue's clock (UTC ns)."""
-    return on_the_wire(nonce) * NS_PER_US + NONCE_WINDOW_NS + SETTLE_NS
 
 
 def pause_of(reply: HttpReply) -> float:

@@ -6,7 +6,7 @@
 
 Everything about the account is signed, reads included, and takes its nonce from the one source of the agent. The order
 answer carries no fee: fills come from the stream and userTrades. Orders have no expiry on the wire; what bounds doubt
-is the nonce window of 60 s (docs/venues/aster.md 6), most of which is behind a nonce when it leaves (NONCE_AGE_US). Account
+is the nonce window of 60 s (docs/venues/aster.md 6), most of which is behind a nonce when it leaves (_aster_reads). Account
 mode: one-way, single-asset, cross margin.
 """
 
@@ -30,12 +30,9 @@ from executor.venues import _aster_answers as answers
 from executor.venues import _aster_rows as rows
 from executor.venues._aster_reads import (
     FORM,
-    NONCE_AGE_US,
     SETTLE_NS,
     TIME_REQUEST,
     Reads,
-    closes_ns,
-    on_the_wire,
     pause_of,
 )
 from executor.venues._aster_stream import PrivateStream
@@ -60,6 +57,7 @@ MEASURE_S = 30.0
 EXTEND_KEY_S = 30 * 60.0
 MAX_CONNECTION_AGE_S = 23 * 3600.0
 BURN_LOOKUPS_S = (0.0, 2.0)
+REHEARSAL_NONCE = 3600 * 1_000_000  # of 1970, however old it is made
 ORDER, CANCEL = "order", "cancel"
 ORDER_PATH = "/fapi/v3/order"
 TIF_WIRE = {TimeInForce.GTC: "GTC", TimeInForce.IOC: "IOC", TimeInForce.POST_ONLY: "GTX"}
@@ -141,6 +139,7 @@ class Gateway(VenueGateway[Reads]):
         try:
             await self._read_lane.start()
             await self._reads.measure_clock()
+            await self._reads.settle_age()
             await self._reads.require_known_mode()
             await self.refresh()
             await self._order_lane.start()
@@ -198,7 +197,7 @@ class Gateway(VenueGateway[Reads]):
             by = ("orderId", request.venue_order_id)
         else:
             by = ("origClientOrderId", request.client_order_id)
-        body = self._signer.signed((("symbol", request.instrument.venue_symbol), by), on_the_wire(nonce))
+        body = self._signer.signed((("symbol", request.instrument.venue_symbol), by), self._reads.on_the_wire(nonce))
         return Prepared(client_order_id=request.client_order_id, nonce=nonce, payload=body, handle=CANCEL)
 
     def submit(self, prepared: Prepared) -> asyncio.Future[Outcome]:
@@ -218,7 +217,7 @@ class Gateway(VenueGateway[Reads]):
 
     def rehearse(self) -> None:
         """Signs an order with a nonce of 1970; it is thrown away."""
-        self._sign(_REHEARSAL, NONCE_AGE_US + 1)
+        self._sign(_REHEARSAL, REHEARSAL_NONCE)
 
     def burn_nonce(self, nonce: int) -> asyncio.Future[bool]:
         """The venue calls its noop best effort, so taking it proves nothing by itself: the order must also be unknown to
@@ -227,11 +226,16 @@ class Gateway(VenueGateway[Reads]):
         self._background.spawn(self._burn(nonce, taken))
         return taken
 
+    def recall(self, request: OrderRequest, nonce: int, prepared_wire_ns: int) -> None:
+        """What nonce an earlier process put on the wire is known only as long as old ones are taken."""
+        if self._reads.ages_nonces:
+            super().recall(request, nonce, prepared_wire_ns)
+
     def unknown_bound_ns(self, request: OrderRequest) -> int:
         """The nonce leaves the venue's window; a restarted source may have signed with one up to a block ahead."""
         sent = self._memory.sent(request.client_order_id)
         if sent is not None:
-            return closes_ns(sent.nonce) + max(0, -self._skew.offset_ns)
+            return self._reads.closes_ns(sent.nonce) + max(0, -self._skew.offset_ns)
         return request.expires_wire_ns + BLOCK_NS + SETTLE_NS
 
     async def set_leverage(self, instrument: Instrument, leverage: int, nonce: int) -> None:
@@ -283,7 +287,7 @@ class Gateway(VenueGateway[Reads]):
         if request.reduce_only:
             params.append(("reduceOnly", "true"))
         params += [("newClientOrderId", request.client_order_id), ("newOrderRespType", "RESULT")]
-        return self._signer.signed(params, on_the_wire(nonce))
+        return self._signer.signed(params, self._reads.on_the_wire(nonce))
 
     def _outcome(self, prepared: Prepared, result: HttpReply | Unsent | Unknown) -> Outcome:
         order = self._memory.sent(prepared.client_order_id)

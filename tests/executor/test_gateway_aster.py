@@ -192,6 +192,23 @@ async def test_orders_and_reads_carry_old_nonces_alike(station: Station) -> None
         assert int(nonce) == pytest.approx(now_us - 45_000_000, abs=2_000_000)
 
 
+async def test_where_old_nonces_are_refused_they_are_fresh_and_doubt_lasts_as_long(
+    box: SandboxProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_aster_reads, "NONCE_AGE_US", 70_000_000)
+    async with Station(VENUE, box) as station:
+        assert station.out.has("nonces_fresh")
+        request, outcome = await station.place("BTC", Side.BUY, 300.0)
+        assert isinstance(outcome, Accepted)
+        assert station.gateway.unknown_bound_ns(request) > SystemClock().wire_ns() + 55 * NS_PER_S
+        former = msgspec.structs.replace(request, client_order_id="7a6d" + "2" * 28)
+        station.gateway.recall(former, station.gateway.nonces.next(), SystemClock().wire_ns())
+        burn = station.gateway.burn_nonce(station.gateway.nonces.next())
+        assert burn is not None
+        assert not await burn, "nobody knows what an earlier process put on the wire"
+        await station.flat()
+
+
 async def test_bound_of_doubt_is_the_nonce_window(station: Station) -> None:
     request = await station.request("BTC", Side.BUY, ttl_ns=60 * NS_PER_S)
     nonce = station.gateway.nonces.next()
