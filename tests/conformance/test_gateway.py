@@ -319,8 +319,7 @@ async def test_a_lost_answer_is_unknown_and_the_lookup_tells(bench: Bench, way: 
     ("kind", "more"),
     [
         ("http_error", {"value": 502, "way": "executed"}),
-        ("garbage", {"way": "truncated"}),
-        ("garbage", {"way": "binary"}),
+        *(("garbage", {"way": way}) for way in ("truncated", "binary", "deep")),
     ],
 )
 async def test_an_answer_that_proves_nothing_is_unknown(bench: Bench, kind: str, more: dict[str, object]) -> None:
@@ -425,8 +424,18 @@ async def test_repeated_and_reordered_frames_tell_each_trade_once(bench: Bench, 
         await bench.until(lambda: bench.told_lots(request) == request.lots)
 
 
-async def test_malformed_frames_are_survived_and_nothing_is_believed_of_them(bench: Bench) -> None:
-    bench.fault("garbage", traffic=["private"], way="hostile")
+async def test_a_silent_private_stream_loses_nothing_that_is_read_later(bench: Bench) -> None:
+    bench.fault("stall", traffic=["private"])
+    request, outcome = await bench.place(Side.BUY, cross_bps=200.0)
+    ended = await bench.ended(request, outcome)
+    assert isinstance(ended, VenueOrder), ended
+    read = [f for f in await bench.gateway.fills_since(0) if f.client_order_id == request.client_order_id]
+    assert sum(f.lots for f in read) == ended.filled_lots == await bench.lots()
+
+
+@pytest.mark.parametrize("way", ["hostile", "times", "binary"])
+async def test_malformed_frames_are_survived_and_nothing_is_believed_of_them(bench: Bench, way: str) -> None:
+    bench.fault("garbage", traffic=["private"], way=way)
     request, outcome = await bench.place(Side.BUY, cross_bps=200.0)
     bench.box.control("clear", {})
     await bench.ended(request, outcome)

@@ -14,7 +14,6 @@ from core.clock import NS_PER_S
 from core.types import OrderStatus, Side, TimeInForce
 from executor.outcome import Accepted, RejectCode, Rejected, Unknown, Unsent
 from executor.venues.base import NotFound, VenueOrder
-from ops.sandbox.garbage import SHAPES
 from tests.executor.sandbox_process import SandboxProcess, Station, eventually, sandbox
 
 VENUES = ("hyperliquid", "aster")
@@ -70,45 +69,7 @@ async def found(station: Station, request: Any) -> VenueOrder:
     return order
 
 
-async def fills_told(station: Station, request: Any, lots: int) -> None:
-    """Until the stream has told this much of the order, each fill counted once."""
-    name = request.client_order_id
-    await eventually(lambda: sum({f.trade_id: f.lots for f in station.fills(name)}.values()) == lots)
-
-
 # ---- answers that do not come, or prove nothing -------------------------------------------------------------------------
-
-
-@both
-@pytest.mark.parametrize(
-    ("kind", "more"),
-    [
-        ("lost_answer", {"way": "silent"}),
-        ("lost_answer", {"way": "broken"}),
-        ("http_error", {"traffic": ["orders"], "value": 503, "way": "executed", "times": 1}),
-        ("slow", {"traffic": ["orders"], "value": 1500, "times": 1}),
-        ("garbage", {"traffic": ["orders"], "way": "truncated", "times": 1}),
-        ("garbage", {"traffic": ["orders"], "way": "binary", "times": 1}),
-        ("garbage", {"traffic": ["orders"], "way": "types", "times": 1}),
-        ("garbage", {"traffic": ["orders"], "way": "utf8", "times": 1}),
-        ("garbage", {"traffic": ["orders"], "way": "deep", "times": 1}),
-    ],
-)
-async def test_an_order_without_a_usable_answer_is_unknown_and_a_lookup_tells(
-    station: Station, box: SandboxProcess, venue: str, kind: str, more: dict[str, Any]
-) -> None:
-    request = await station.request("ETH", Side.BUY, 60.0, cross_bps=100.0)
-    fault(box, venue, kind, **more)
-    outcome = await station.send(request)
-    assert isinstance(outcome, Unknown), outcome
-    order = await found(station, request)
-    assert (order.status, order.filled_lots) == (OrderStatus.FILLED, request.lots)
-    read = [f for f in await station.gateway.fills_since(0) if f.client_order_id == request.client_order_id]
-    assert sum(f.lots for f in read) == request.lots
-    assert venue_orders(box, station)[request.client_order_id] == 1
-    await eventually(lambda: station.gateway.entry_ready)
-    _, after = await station.place("ETH", Side.SELL, 60.0, cross_bps=100.0)
-    assert isinstance(after, Accepted), after
 
 
 @both
@@ -191,85 +152,7 @@ async def test_over_the_limit_it_backs_off_and_cancels_keep_their_part(
     assert venue_orders(box, station)[request.client_order_id] == 0
 
 
-@both
-async def test_a_partial_fill_is_told_as_it_was(station: Station, box: SandboxProcess, venue: str) -> None:
-    fault(box, venue, "partial_fill", value=0.4)
-    request, outcome = await station.place("ETH", Side.BUY, 100.0, cross_bps=100.0)
-    assert isinstance(outcome, Accepted), outcome
-    assert outcome.status is OrderStatus.EXPIRED
-    assert outcome.filled_lots == int(request.lots * 0.4) > 0
-    await fills_told(station, request, outcome.filled_lots)
-    fault(box, venue, "partial_fill", value=0)
-    _, nothing = await station.place("ETH", Side.BUY, 100.0, cross_bps=100.0)
-    assert isinstance(nothing, Rejected) or (isinstance(nothing, Accepted) and nothing.filled_lots == 0)
-
-
 # ---- the private stream -------------------------------------------------------------------------------------------------
-
-
-@both
-async def test_a_silent_private_stream_loses_nothing_that_is_read_later(
-    station: Station, box: SandboxProcess, venue: str
-) -> None:
-    fault(box, venue, "stall", traffic=["private"])
-    request, outcome = await station.place("ETH", Side.BUY, 60.0, cross_bps=100.0)
-    assert isinstance(outcome, Accepted), outcome
-    await asyncio.sleep(0.3)
-    assert station.fills(request.client_order_id) == []
-    read = [f for f in await station.gateway.fills_since(0) if f.client_order_id == request.client_order_id]
-    assert sum(f.lots for f in read) == outcome.filled_lots
-
-
-@both
-async def test_duplicates_and_disorder_change_no_total(station: Station, box: SandboxProcess, venue: str) -> None:
-    fault(box, venue, "duplicate", traffic=["private"])
-    fault(box, venue, "reorder", traffic=["private"])
-    requests = [await station.place("ETH", side, 60.0, cross_bps=100.0) for side in (Side.BUY, Side.SELL, Side.BUY)]
-    for request, outcome in requests:
-        assert isinstance(outcome, Accepted), outcome
-        await fills_told(station, request, outcome.filled_lots)
-
-
-@both
-async def test_private_garbage_is_dropped_and_the_stream_goes_on(
-    station: Station, box: SandboxProcess, venue: str
-) -> None:
-    for way in SHAPES:
-        fault(box, venue, "garbage", traffic=["private"], way=way)
-        lost, outcome = await station.place("ETH", Side.BUY, 60.0, cross_bps=100.0)
-        assert isinstance(outcome, Accepted), outcome
-        await asyncio.sleep(0.15)
-        assert station.fills(lost.client_order_id) == [], way
-        box.control("clear", {})
-        request, outcome = await station.place("ETH", Side.SELL, 60.0, cross_bps=100.0)
-        assert isinstance(outcome, Accepted), outcome
-        await fills_told(station, request, outcome.filled_lots)
-        assert station.downs == [], way
-        read = [f for f in await station.gateway.fills_since(0) if f.client_order_id == lost.client_order_id]
-        assert sum(f.lots for f in read) == lost.lots, way
-
-
-@both
-async def test_a_broken_private_stream_comes_back_and_names_its_gap(
-    station: Station, box: SandboxProcess, venue: str
-) -> None:
-    fault(box, venue, "disconnect", traffic=["private"], for_s=0.5)
-    await eventually(lambda: station.downs)
-    await eventually(lambda: len(station.ups) >= 2)
-    assert station.ups[-1].since_wire_ns > 0
-    request, outcome = await station.place("ETH", Side.BUY, 60.0, cross_bps=100.0)
-    assert isinstance(outcome, Accepted), outcome
-    await fills_told(station, request, outcome.filled_lots)
-
-
-async def test_an_expired_listen_key_is_replaced(box: SandboxProcess, venue: str) -> None:
-    async with Station(venue, box, request_timeout_ms=TIMEOUT_MS) as station:
-        fault(box, venue, "expired_auth", traffic=["private"])
-        await eventually(lambda: len(station.ups) == 2)
-        assert len(station.downs) == 1
-        request, outcome = await station.place("ETH", Side.BUY, 60.0, cross_bps=100.0)
-        assert isinstance(outcome, Accepted), outcome
-        await fills_told(station, request, outcome.filled_lots)
 
 
 # ---- clocks -------------------------------------------------------------------------------------------------------------
