@@ -50,8 +50,8 @@ def test_each_refusal_is_told_by_both_ways(text: str, code: str) -> None:
 @pytest.mark.parametrize(
     "text",
     ["EGeneral:Internal error", "EService:Unavailable", "EService:Busy", "EOrder:Something new", "", "EOrder",
-     "insufficient funds", "EORDER:INSUFFICIENT FUNDS", "EOrder: Insufficient funds", "xEOrder:Insufficient funds", "EService:Market in new mode",
-     "Unsupported field: 'x'"],
+     "insufficient funds", "EORDER:INSUFFICIENT FUNDS", "EOrder: Insufficient funds", "xEOrder:Insufficient funds",
+     "EService:Market in new mode", "Unsupported field: 'x'"],
 )  # fmt: skip
 def test_a_text_that_is_not_on_the_list_proves_nothing(text: str) -> None:
     assert isinstance(answers.http_answer(reply({"error": [text]})), Unknown)

@@ -36,7 +36,8 @@ TICKER: dict[str, Any] = {
 
 def pair(wsname: str, price_decimals: int = 1, qty_decimals: int = 8, **changes: Any) -> dict[str, Any]:
     return {
-        "wsname": wsname, "altname": wsname.replace("/", ""), "aclass_base": "currency", "pair_decimals": price_decimals, "lot_decimals": qty_decimals,
+        "wsname": wsname, "altname": wsname.replace("/", ""), "aclass_base": "currency",
+        "pair_decimals": price_decimals, "lot_decimals": qty_decimals,
         "ordermin": "0.00005", "costmin": "0.5", "tick_size": f"{10.0**-price_decimals:.{price_decimals}f}", **changes,
     }  # fmt: skip
 
