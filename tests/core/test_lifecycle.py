@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import select
 import signal
 import subprocess
@@ -10,6 +11,9 @@ import sys
 from pathlib import Path
 
 import pytest
+
+from core.errors import ConfigError
+from core.lifecycle import require_platform
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = """
@@ -93,3 +97,12 @@ def test_a_program_ends_with_its_parent() -> None:
     parent.communicate()
     assert select.select([descriptor], [], [], 20)[0], "the child outlived its parent"
     os.close(descriptor)
+
+
+@pytest.mark.parametrize(("system", "machine"), [("darwin", "x86_64"), ("win32", "AMD64"), ("linux", "aarch64")])
+def test_another_platform_is_refused_with_a_way_out(system: str, machine: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    require_platform()
+    monkeypatch.setattr(sys, "platform", system)
+    monkeypatch.setattr(platform, "machine", lambda: machine)
+    with pytest.raises(ConfigError, match=f"{system}/{machine}.*WSL2"):
+        require_platform()
