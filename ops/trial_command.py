@@ -15,7 +15,9 @@ import msgspec
 from core.account import AccountSnapshot
 from core.errors import EXIT_OK, EXIT_PERMISSION, EXIT_UNAVAILABLE, EXIT_USAGE, VenueError
 from core.messages import FINAL_PAIR, CommandDone, ExitGuard, OrderDenied, SetLeverage
+from core.roster import SPEC
 from core.types import Venue
+from core.venue_spec import VenueKind
 from ops import views
 from ops.context import Context, escape
 from ops.market_tables import ranked_spreads
@@ -190,12 +192,16 @@ class _Trial:
 
 
 def _plan(context: Context, args: argparse.Namespace) -> Plan:
-    """As asked, or for what was left open the round trip that costs the least now. Raises Refused."""
-    rows = [
+    """As asked, or for what was left open the round trip that costs the least now. A venue that quotes before it trades is only
+    chosen by name: what it indicates may be minutes old. Raises Refused."""
+    asked = [
         row
         for row in ranked_spreads(context, args.symbol and args.symbol.upper())
-        if row.tradable and args.long in (None, row.long_venue) and args.short in (None, row.short_venue)
+        if args.long in (None, row.long_venue) and args.short in (None, row.short_venue)
     ]
+    named = {Venue(name) for name in (args.long, args.short) if name}
+    quoted = {name for name in named if name in SPEC and SPEC[name].kind is VenueKind.RFQ}
+    rows = [row for row in asked if row.tradable or quoted & {row.long_venue, row.short_venue}]
     if not rows:
         raise Refused("no two venues that were asked for have a usable quote of the same symbol: see `tandem spreads`")
     best = max(rows, key=lambda row: row.net_bps)

@@ -42,10 +42,32 @@ def test_a_quoted_leg_goes_first_and_is_hedged(system: System, symbol: str, long
     assert system.venue_positions() == {}
 
 
+def test_a_trial_runs_where_the_venue_is_named(system: System) -> None:
+    told = system.json("test-auto", "ETH", "--long", "variational", "--short", "hyperliquid", "--hold-s", "0.5")
+    assert told["ok"], told
+    assert [step["name"] for step in told["steps"]] == ["preflight", "executor", "open", "hold", "close"]
+    assert system.venue_positions() == {}
+
+
+def test_an_acceptance_without_an_answer_is_found_and_hedged(system: System) -> None:
+    """No id of ours is on that wire: the order is known by what it looks like, and is not sent again."""
+    system.sandbox("fault", "add", "variational", "lost_answer", "--way", "silent")
+    opened = system.json(
+        "open", "PAXG", "--long", "variational", "--short", "hyperliquid", "--size-quote", "300", "--force"
+    )
+    system.sandbox("fault", "clear", "variational")
+    assert opened["ok"], opened
+    held = system.venue_positions()
+    assert held["variational", "PAXG"] == -held["hyperliquid", "PAXG"] > 0
+    closed = system.json("close", "PAXG", "--force")
+    assert closed["ok"], closed
+    assert system.venue_positions() == {}
+
+
 def test_the_books_are_equal_afterwards_and_each_order_was_sent_once(system: System) -> None:
     """No id of ours is on the venue's wire: its own books must hold exactly one order per leg."""
     system.until("journal and venues agree", system.books_equal, 20)
     accounts = system.sandbox()["venues"]["variational"]["accounts"].values()
     orders = [row for account in accounts for row in account["orders"]]
-    assert len(orders) == 4
+    assert len(orders) == 8
     assert {row["state"] for row in orders} == {"filled"}
