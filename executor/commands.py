@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 from core.errors import VenueError
+from core.ids import CommandId
 from core.messages import (
     OPERATORS,
     RISK,
@@ -66,6 +67,7 @@ class Commands:
         self._flatten = flatten
         self._tasks: set[asyncio.Task[None]] = set()
         self._flattening: asyncio.Task[None] | None = None
+        self._covering: dict[CommandId, SubmitOrder] = {}  # orders that wait for their switch to be armed
 
     def take(self, command: AnyCommand, session: Listener) -> None:
         """One command, from its arrival to its bytes on the wire, without an await."""
@@ -244,6 +246,7 @@ class Commands:
         self._taken(command)
         rests = command.time_in_force is not TimeInForce.IOC
         if rests and not self._pairs.switches.is_covered((command.venue, command.symbol)):
+            self._covering[command.command_id] = command
             self._spawn(self._submit_covered(command))
         else:
             self._send_by_hand(command, draft)
@@ -258,6 +261,8 @@ class Commands:
         """A resting order whose dead-man switch has to be armed first; judged again when it is, since that takes a moment."""
         armed = await self._pairs.switches.cover((command.venue, command.symbol))
         refusal = Denied(reason=DenyReason.DEAD_MAN, detail=f"the switch of {command.venue} could not be armed")
+        if self._covering.pop(command.command_id, None) is None:
+            armed, refusal = False, Denied(reason=DenyReason.EXPIRED, detail="cancelled before it was sent")
         draft = self._by_hand(command) if armed else refusal
         if isinstance(draft, Denied):
             self._engine.meter.denied(_kind(command), draft.reason)
@@ -280,6 +285,10 @@ class Commands:
     def _cancel_all(self, command: CancelAll) -> Denied | None:
         name = command.command_id.strategy
         client = None if name in OPERATORS else name
+        for each in list(self._covering.values()):
+            mine = client in (None, each.command_id.strategy)
+            if mine and command.venue in (None, each.venue) and command.symbol in (None, each.symbol):
+                del self._covering[each.command_id]
         return self._cancel_these(command, self.resting(command.venue, command.symbol, client))
 
     def _cancel_these(self, command: AnyCommand, orders: list[OrderState]) -> Denied | None:

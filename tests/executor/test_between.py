@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from decimal import Decimal
 from pathlib import Path
 
 import msgspec
 import pytest
 
-from core.messages import DenyReason, LegOrder, PairStatus, Sending, SetLeverage, SubmitOrder
-from core.types import OrderStatus, Side, TimeInForce, TradingState
+from core.messages import CancelAll, DenyReason, LegOrder, PairStatus, Sending, SetLeverage, SubmitOrder
+from core.types import Instrument, OrderStatus, Side, TimeInForce, TradingState, Venue
 from executor import opening
 from executor.netting import Netting, Wish
 from executor.orders import Draft
@@ -19,7 +19,7 @@ from executor.outcome import Accepted, Outcome
 from executor.quotes import Quotes
 from executor.records import Netted
 from executor.state import PairBook
-from executor.venues.base import Traits
+from executor.venues.base import DeadMan, DeadManScope, Traits
 from tests.executor.fake_gateway import Plan
 from tests.executor.rig import LONG, SHORT, Rig, instrument, settle
 
@@ -291,3 +291,26 @@ async def test_a_margin_guard_keeps_its_hands_off_what_flatten_is_closing(rig: R
     rig.pairs.halve(pair, "margin")
     await settle()
     assert (rig.truth((LONG, "BTC")), rig.truth((SHORT, "BTC"))) == (6, -3)
+
+
+@pytest.mark.parametrize(
+    ("name", "venue", "recalled"), [("manual", LONG, True), ("manual", SHORT, False), ("scalp", LONG, False)]
+)
+async def test_a_cancel_of_everything_also_means_what_still_waits_for_its_switch(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, name: str, venue: Venue, recalled: bool
+) -> None:
+    gateway, armed = rig.gateways[LONG], asyncio.Event()
+    gateway.dead_man = DeadMan(scope=DeadManScope.ACCOUNT, countdown_s=60.0, refresh_s=15.0)
+
+    async def slowly(instruments: Sequence[Instrument]) -> None:
+        await armed.wait()
+
+    monkeypatch.setattr(gateway, "arm_dead_man", slowly)
+    rig.commands.take(by_hand(rig, Side.BUY, "99990.0", TimeInForce.GTC), rig.operator)
+    await settle()
+    everything = CancelAll(command_id=rig.next_id(name), valid_until_mono_ns=1 << 62, venue=venue)
+    rig.commands.take(everything, rig.operator)
+    armed.set()
+    await settle()
+    assert gateway.resting == [] if recalled else len(gateway.resting) == 1
+    assert rig.operator.denied is (DenyReason.EXPIRED if recalled else None)
