@@ -13,6 +13,7 @@ from core.config import flat, load
 from core.roster import VENUES
 from ops.cli import parser
 from ops.env_example import example
+from ops.sandbox.fault_kinds import Kind
 from tests.e2e.system import PROGRAMS
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -96,6 +97,11 @@ def test_every_program_of_the_readme_is_supervised() -> None:
     programs = re.findall(r"supervisorctl (?:start|stop|restart|pid) ([a-z:-]+)", read("README.md"))
     assert len(programs) > 3
     assert set(programs) <= {"all", *PROGRAMS.values()}, programs
+
+
+def test_the_readme_counts_the_faults_there_are() -> None:
+    assert "lists thirteen ways" in read("README.md")
+    assert len(Kind) == 13
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
