@@ -91,17 +91,6 @@ async def ended(station: Station, request: OrderRequest) -> VenueOrder:
     return next(order for order in told if order.status.is_final)
 
 
-async def read_lots(station: Station, request: OrderRequest) -> int:
-    read = await station.gateway.fills_since(0)
-    return sum(fill.lots for fill in read if fill.client_order_id == request.client_order_id)
-
-
-async def fills_told(station: Station, request: OrderRequest, lots: int) -> None:
-    """Until the stream has told this much of the order, each fill counted once."""
-    name = request.client_order_id
-    await eventually(lambda: sum({f.trade_id: f.lots for f in station.fills(name)}.values()) == lots)
-
-
 async def trades_again(station: Station, box: SandboxProcess, like: OrderRequest) -> None:
     """Faults over: an order goes in, ends, and is told."""
     await eventually(lambda: station.gateway.entry_ready)
@@ -272,70 +261,7 @@ async def refused_for_rate(station: Station, box: SandboxProcess, request: Order
     assert count(box, station, request) == 0
 
 
-async def test_a_partial_fill_is_told_as_it_was(station: Station, box: SandboxProcess) -> None:
-    like = await station.request("ETH", Side.BUY, 100.0)
-    for share in (0.4, 0.0):
-        fault(box, "partial_fill", value=share)
-        request = another(station, like)
-        assert await station.send(request) == QUEUED
-        order = await ended(station, request)
-        assert (order.status, order.filled_lots) == (OrderStatus.EXPIRED, int(request.lots * share))
-        await fills_told(station, request, order.filled_lots)
-        assert await read_lots(station, request) == order.filled_lots
-
-
 # ---- the private channels ------------------------------------------------------------------------------------------------
-
-
-async def test_a_silent_private_stream_loses_nothing(station: Station, box: SandboxProcess) -> None:
-    """The end is looked up, the fills are read."""
-    fault(box, "stall", traffic=["private"])
-    request, outcome = await station.place("ETH", Side.BUY, 60.0)
-    assert outcome == QUEUED, outcome
-    assert (await ended(station, request)).filled_lots == request.lots
-    assert station.fills(request.client_order_id) == []
-    assert await read_lots(station, request) == request.lots
-    assert station.downs == []
-
-
-async def test_duplicates_and_disorder_change_no_total(station: Station, box: SandboxProcess) -> None:
-    fault(box, "duplicate", traffic=["private"])
-    fault(box, "reorder", traffic=["private"])
-    requests = [await station.place("ETH", side, 60.0) for side in (Side.BUY, Side.SELL, Side.BUY)]
-    for request, outcome in requests:
-        assert outcome == QUEUED, outcome
-        assert (await ended(station, request)).filled_lots == request.lots
-        await fills_told(station, request, request.lots)
-
-
-async def test_private_garbage_is_dropped_and_the_stream_goes_on(station: Station, box: SandboxProcess) -> None:
-    like = await station.request("ETH", Side.BUY, 60.0)
-    lost = {way: another(station, like) for way in SHAPES}
-    for way, request in lost.items():
-        fault(box, "garbage", traffic=["private"], way=way)
-        assert await station.send(request) == QUEUED
-        order = await ended(station, request)  # by look-up
-        assert (order.status, order.filled_lots) == (OrderStatus.FILLED, request.lots), way
-        assert station.fills(request.client_order_id) == [], way
-        assert abs(station.gateway.clock_offset_ns) < NS_PER_S, "rubbish tells no time"
-        box.control("clear", {})
-        await trades_again(station, box, like)
-        assert station.downs == [], way
-    read = Counter(fill.client_order_id for fill in await station.gateway.fills_since(0))
-    assert [way for way, request in lost.items() if not read[request.client_order_id]] == []
-
-
-async def test_a_broken_private_stream_comes_back_and_names_its_gap(station: Station, box: SandboxProcess) -> None:
-    fault(box, "disconnect", traffic=["private"], for_s=0.5)
-    request, outcome = await station.place("ETH", Side.BUY, 60.0)  # its first frame breaks the socket
-    assert isinstance(outcome, Accepted | Unknown), outcome
-    await eventually(lambda: station.downs)
-    await eventually(lambda: len(station.ups) >= 2)
-    assert station.ups[-1].since_wire_ns > 0
-    assert (await found(station, request)).filled_lots == request.lots
-    assert count(box, station, request) == 1
-    await asyncio.sleep(0.5)
-    await trades_again(station, box, request)
 
 
 async def test_expired_tokens_are_replaced_for_channels_and_reads(station: Station, box: SandboxProcess) -> None:
