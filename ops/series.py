@@ -94,12 +94,18 @@ class RunCollector(Collector):
         )
         epoch = GaugeMetricFamily("tandem_feed_epoch", "How often a writer attached to this book.", labels=["venue"])
         fresh = GaugeMetricFamily("tandem_feed_usable_quotes", "Quotes that may be traded on.", labels=["venue"])
+        ready = GaugeMetricFamily(
+            "tandem_feed_ready",
+            "1 when the feed is up with a usable quote, or with any where the venue only indicates prices.",
+            labels=["venue"],
+        )
         for row in self._books.feeds():
             up.add_metric([row.venue], float(row.up))
             age.add_metric([row.venue], row.heartbeat_age_ms / 1e3)
             fresh.add_metric([row.venue], row.fresh)
+            ready.add_metric([row.venue], float(row.is_ready))
             epoch.add_metric([row.venue], row.epoch)
-        yield from (up, age, fresh, epoch)
+        yield from (up, age, fresh, ready, epoch)
 
     def _quote_families(self) -> Iterator[Metric]:
         labels = ["venue", "symbol"]

@@ -129,6 +129,7 @@ async def test_values_are_those_in_memory_in_base_units(desk: Desk, fetch: Fetch
     text = await scrape(fetch)
     assert value(text, "tandem_feed_up", venue="hyperliquid") == 1
     assert value(text, "tandem_feed_usable_quotes", venue="hyperliquid") == 1
+    assert value(text, "tandem_feed_ready", venue="hyperliquid") == 1
     assert value(text, "tandem_quote_usable", venue="hyperliquid", symbol="BTC") == 1
     assert value(text, "tandem_quote_spread_ratio", venue="hyperliquid", symbol="BTC") == pytest.approx(1e-4, rel=1e-3)
     assert value(text, "tandem_quote_usable", venue="aster", symbol="BTC") == 0

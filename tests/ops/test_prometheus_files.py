@@ -46,8 +46,8 @@ CASES: dict[str, tuple[dict[str, str], dict[str, str]]] = {
     ),
     "TandemForeignPosition": ({"tandem_positions_foreign": "1x40"}, {"tandem_positions_foreign": "0x40"}),
     "TandemFeedDown": (
-        {'tandem_feed_up{venue="aster"}': "1x40", 'tandem_feed_usable_quotes{venue="aster"}': "0x40"},
-        {'tandem_feed_up{venue="aster"}': "1x37 0 0 1", 'tandem_feed_usable_quotes{venue="aster"}': "6x37 0 0 6"},
+        {'tandem_feed_ready{venue="aster"}': "0x40"},
+        {'tandem_feed_ready{venue="aster"}': "1x37 0 0 1", 'tandem_feed_usable_quotes{venue="aster"}': "0x40"},
     ),
     "TandemHalted": (
         {'tandem_trading_state{state="halted"}': "0x39 1", 'tandem_trading_state{state="active"}': "1x39 0"},
