@@ -56,11 +56,13 @@ class EventStream:
         self._sink = sink
         self._claimed = ""  # the token that this connection stands on
         self._down_since_ns = 0
+        self.round = 0  # counts claims(), so that a late check knows whether it is still meant
         self.up = asyncio.Event()
 
     def claims(self) -> bytes:
         """The first frame of a connection."""
         self._claimed = self._token()
+        self.round += 1
         return msgspec.json.encode({"claims": self._claimed})
 
     def on_frame(self, data: bytes) -> None:

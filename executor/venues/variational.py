@@ -303,10 +303,10 @@ class Gateway(VenueGateway[Reads]):
     def _on_up(self) -> None:
         if self._stream is not None:
             self._lane.send(self._stream.claims())
-            asyncio.get_running_loop().call_later(self._timeout_s, self._require_up, self._stream)
+            asyncio.get_running_loop().call_later(self._timeout_s, self._require_up, self._stream, self._stream.round)
 
-    def _require_up(self, stream: EventStream) -> None:
-        if not stream.up.is_set():
+    def _require_up(self, stream: EventStream, claim_round: int) -> None:
+        if stream.round == claim_round and not stream.up.is_set():
             self._lane.reset("the event stream did not take our claims")
 
     def _on_frame(self, data: bytes) -> None:
