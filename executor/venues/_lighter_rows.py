@@ -107,7 +107,7 @@ class AccountRow(msgspec.Struct):
     total_asset_value: Decimal
     cross_maintenance_margin_requirement: Decimal
     positions: list[PositionRow] = []
-    cancel_all_time: Annotated[int, msgspec.Meta(ge=0)] = 0  # UTC ms; when the dead-man switch strikes, 0 = not scheduled
+    cancel_all_time: Annotated[int, msgspec.Meta(ge=0)] = 0  # when the switch strikes (UTC ms), 0 = off
 
 
 class AccountAnswer(msgspec.Struct):
