@@ -217,6 +217,8 @@ class Checks(Sends):
         """Every order in doubt is resolved once its venue answers and its bound has passed."""
         state = self._state()
         waiting = {order.client_order_id for order in state.unknown_orders()}
+        for order in state.unknown_orders():
+            self._require(order.key in state.frozen, f"{order.client_order_id} is in doubt, its instrument not frozen")
         for name in [name for name in self._doubt_s if name not in waiting]:
             del self._doubt_s[name]
         for name in sorted(waiting):

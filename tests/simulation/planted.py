@@ -117,22 +117,10 @@ PLANTED = (
     ),
     # ---- doubt ------------------------------------------------------------------------------------------------------
     Planted(
-        "orders of a dead life are not doubted",
+        "orders of a dead life were never sent",
         "executor/engine.py",
-        "            if order.status is not OrderStatus.UNKNOWN and not resting:\n",
-        "            if False:\n",
-    ),
-    Planted(
-        "doubt ends before the order's bound",
-        "executor/doubt.py",
-        "    if now_wire_ns <= bound_wire_ns + grace_ns:\n        return None\n",
-        "",
-    ),
-    Planted(
-        "the position has no say",
-        "executor/doubt.py",
-        "    extra = min(max(evidence.excess_lots * order.prepared.side.sign, 0), order.leaves_lots)\n",
-        "    extra = 0\n",
+        '                    OrderStatus.UNKNOWN,\n                    source="recovery",\n',
+        '                    OrderStatus.NOT_SENT,\n                    source="recovery",\n',
     ),
     Planted(
         "an instrument in doubt is not frozen",
@@ -214,12 +202,6 @@ PLANTED = (
         "    if 0 < guard.max_hold_s <= held_s:\n",
         "    if False:\n",
     ),
-    Planted(
-        "the freeze does not deny",
-        "executor/admission.py",
-        'frozen_reason=engine.state.frozen.get(key, ""),',
-        'frozen_reason="",',
-    ),
     # ---- wallets, quotes, switches ----------------------------------------------------------------------------------
     Planted(
         "a wallet's coins are all ours",
@@ -235,5 +217,4 @@ PLANTED = (
     ),
     # ---- flatten ----------------------------------------------------------------------------------------------------
     Planted("flatten says flat", "executor/flatten.py", "flat=not left and not unreachable", "flat=True"),
-    Planted("flatten leaves what rests", "executor/flatten.py", "                await self._cancel()\n", ""),
 )

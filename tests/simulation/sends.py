@@ -150,6 +150,8 @@ class Sends(Watcher):
         self._require(
             not beside or record.purpose != "open", f"an opening order beside one in doubt on {record.symbol}"
         )
+        frozen = (record.venue, record.symbol) in state.frozen
+        self._require(not frozen or record.purpose != "open", f"an opening order on frozen {record.symbol}")
         pair = state.pairs.get(record.pair_id or "")
         if pair is None:
             doubtful = [o for o in state.unknown_orders() if o.key == (record.venue, record.symbol)]
