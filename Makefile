@@ -46,7 +46,7 @@ chaos: setup ## blow after blow against the supervised system: programs killed a
 simulate: setup ## ten thousand simulated lives of the executor under faults (SCHEDULES=N), or one replayed (SEED=N)
 	@$(BIN)/python -m tests.simulation $(if $(SEED),--seed $(SEED),--schedules $(or $(SCHEDULES),10000))
 
-mutants: setup ## thirty and more faults planted into copies of the executor: each must be found by a seed (ONLY=WORD)
+mutants: setup ## thirty faults planted into copies of the executor: each must be found by a seed (ONLY=WORD)
 	@$(BIN)/python -m tests.simulation.mutants $(if $(ONLY),--only "$(ONLY)")
 
 clean: ## remove .venv and caches (never var/, which holds journals)

@@ -154,12 +154,6 @@ PLANTED = (
         "",
     ),
     Planted(
-        "a foreign fill leaves the legs as they are",
-        "executor/sub_ledgers.py",
-        "        left, taken = min(fill.lots, max(0, claimed - covered)), 0\n",
-        "        left, taken = 0, 0\n",
-    ),
-    Planted(
         "a leg is reduced the wrong way",
         "executor/cures.py",
         "        side = leg.way_out if reducing else leg.side\n",
