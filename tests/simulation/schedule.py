@@ -371,6 +371,8 @@ class Schedule:
             raise Broken(f"flatten says flat, the venues hold {held}")
         if not self.director.calm:
             return
+        if report.unreachable and not self.result.ending:
+            return  # it began before the faults ceased
         self._flattened_in_calm = True
         if report.unreachable:
             raise Broken(f"flatten calls {report.unreachable} unreachable in calm weather")
