@@ -16,6 +16,7 @@ from core.errors import Malformed
 from core.roster import SPEC
 from core.types import FundingKind, MarkPrice, Quote, QuoteFlag
 from core.venue_spec import VenueKind
+from feeds import session as session_module
 from feeds.pace import Pace
 from feeds.venues.base import ControlEvent, FeedDecoder, FeedEvent, GapEvent, SocketPlan
 from feeds.wire import PublicReads, Socket, client
@@ -31,7 +32,14 @@ HOURLY_MAX = 0.005  # the sandbox's richest symbol pays 120 bps in 8 h
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def feed(venue: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stand]:
-    with sandbox(tmp_path_factory.mktemp(f"{venue}-feed"), venues=(venue,)) as box:
+    """Rubbish may hit the catalogue too, which is read every second here: a symbol that it leaves out comes back by two
+    rotations, which must not wait for a minute."""
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        sandbox(tmp_path_factory.mktemp(f"{venue}-feed"), venues=(venue,)) as box,
+    ):
+        patch.setattr(session_module, "ROTATE_OVERLAP_S", 0.2)
+        patch.setattr(session_module, "ROTATE_RETRY_S", 0.5)
         stand = Stand(venue, box, tmp_path_factory.mktemp(f"{venue}-run"))
         stand.start()
         yield stand
