@@ -40,6 +40,7 @@ from executor.orders import Draft, verdict_of
 from executor.outcome import Accepted, Outcome, Rejected, Unsent
 from executor.peers import Books, Meter, Writer
 from executor.records import OrderPrepared
+from executor.registrar import UNKNOWN_OUTCOME
 from executor.reports import order_submitted
 from executor.state import Key, OrderState, State
 from executor.venues.base import (
@@ -93,14 +94,14 @@ class Engine(Fills):
         for order in self.state.open_orders():
             resting = order.prepared.time_in_force is not TimeInForce.IOC and order.status is OrderStatus.ACCEPTED
             if order.status is not OrderStatus.UNKNOWN and not resting:
-                self.move_order(
-                    order.client_order_id,
-                    OrderStatus.UNKNOWN,
-                    source="recovery",
-                    detail="the executor ended before the answer",
-                )
+                why = "the executor ended before the answer"
+                self.move_order(order.client_order_id, OrderStatus.UNKNOWN, source="recovery", detail=why)
+        for (
+            order
+        ) in self.state.unknown_orders():  # the end may have come between an order's move and its freeze or thaw
+            self.freeze(order.key, UNKNOWN_OUTCOME)
         for key in tuple(self.state.frozen):
-            self._thaw(key)  # the last outcome may have become known just before the end
+            self._thaw(key)
 
     # ---- what is sent -----------------------------------------------------------------------------------------------
 

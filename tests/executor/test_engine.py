@@ -311,3 +311,14 @@ async def test_a_restart_never_reuses_ids_or_nonces(rig: Rig) -> None:
     assert tag is not None
     assert tag.epoch == 2
     assert first.prepared.nonce < second.prepared.nonce < rig.state.nonce_high[rig.gateways[LONG].signer_id]
+
+
+async def test_an_order_in_doubt_freezes_its_instrument_again_after_a_crash_between_the_two_records(rig: Rig) -> None:
+    rig.gateways[LONG].plans.append(Plan(answer=Answer.LOST, told=Told.NEVER))
+    await rig.open()
+    entries = rig.journal.records()
+    frozen = next(n for n, record in enumerate(entries) if type(record).__name__ == "Frozen")
+    del rig.journal.entries[frozen:]
+    rig.boot(rig.journal.replayed())
+    assert rig.state.unknown_orders()
+    assert rig.state.frozen == {order.key: "unknown_outcome" for order in rig.state.unknown_orders()}

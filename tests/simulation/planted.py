@@ -119,8 +119,8 @@ PLANTED = (
     Planted(
         "orders of a dead life were never sent",
         "executor/engine.py",
-        '                    OrderStatus.UNKNOWN,\n                    source="recovery",\n',
-        '                    OrderStatus.NOT_SENT,\n                    source="recovery",\n',
+        'OrderStatus.UNKNOWN, source="recovery", detail=why)',
+        'OrderStatus.NOT_SENT, source="recovery", detail=why)',
     ),
     Planted(
         "an instrument in doubt is not frozen",
