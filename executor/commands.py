@@ -362,6 +362,8 @@ class Commands:
 
     def _set_state(self, command: SetTradingState) -> Denied | None:
         engine = self._engine
+        if command.state is TradingState.ACTIVE and self._flattening is not None and not self._flattening.done():
+            return Denied(reason=DenyReason.PAIR_BUSY, detail="a flatten is under way")
         self._taken(command)
         if command.state is TradingState.HALTED:
             engine.latch.set(command.reason, engine.clock.wire_ns())

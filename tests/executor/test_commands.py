@@ -269,3 +269,15 @@ async def test_refusals_carry_the_numbers_that_decided(rig: Rig) -> None:
     (denied,) = rig.client.of(OrderDenied)
     assert isinstance(denied, OrderDenied)
     assert denied.numbers["dev_at_limits_bps"] < denied.numbers["fees_bps"] + denied.numbers["exit_spreads_bps"]
+
+
+async def test_nobody_resumes_while_a_flatten_is_under_way(rig: Rig) -> None:
+    """A venue that is flat already would not be looked at again: what opened there would be missing in the report."""
+    rig.commands.take(_state(rig, TradingState.HALTED), rig.operator)
+    rig.commands.take(Flatten(command_id=rig.next_id("manual"), valid_until_mono_ns=0), rig.operator)
+    rig.commands.take(_state(rig, TradingState.ACTIVE), rig.operator)  # the flatten has not had its first turn yet
+    assert rig.operator.denied is DenyReason.PAIR_BUSY
+    assert rig.state.trading_state is TradingState.HALTED
+    await settle()
+    rig.commands.take(_state(rig, TradingState.ACTIVE), rig.operator)
+    assert rig.state.trading_state is TradingState.ACTIVE

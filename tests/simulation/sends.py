@@ -211,7 +211,7 @@ class Sends(Watcher):
         return truth.lots - truth.filled_lots if truth.is_live else 0
 
     def _within_limits(self, record: OrderPrepared, request: OrderRequest) -> None:
-        """By the truth of the venues and what is on its way: no opening order takes anything beyond its limit."""
+        """By what of the venues' truth is ours: no opening order takes anything beyond its limit."""
         if record.purpose not in ("open", "manual") or record.reduce_only:
             return
         life = self.life
@@ -249,7 +249,7 @@ class Sends(Watcher):
             model = self._models[venue]
             for name in model.instruments:
                 if symbol in (None, name):
-                    total += abs(model.counted(name)) * self._lot_usd(venue, name)
+                    total += abs(model.own_lots[name]) * self._lot_usd(venue, name)
         return total
 
     # ---- what fills -------------------------------------------------------------------------------------------------
