@@ -74,8 +74,8 @@ async def flatten(
         for worker in workers:
             engine.flattening -= worker.keys
     await _pairs_final(engine, {key for worker in workers if worker.answered for key in worker.keys}, sleep)
-    if any(worker.residual() for worker in workers):  # pairs may have ended something of it meanwhile
-        await asyncio.gather(*(worker.look_again() for worker in workers))
+    # Pairs and strangers went on while other venues were still worked on.
+    await asyncio.gather(*(worker.look_again() for worker in workers))
     left = tuple(position for worker in workers for position in worker.residual())
     beyond = residual.out_of_reach(engine.state, engine.desks, venue, symbol)
     left += tuple(residual.by_books(engine.state, key, "venue not enabled: by our own books") for key in beyond)

@@ -107,7 +107,7 @@ async def test_nothing_to_do_is_flat_and_halted(bench: Bench) -> None:
     assert report.flat
     assert bench.rig.state.trading_state is TradingState.HALTED
     assert bench.long.wire == bench.short.wire == []
-    assert bench.long.readings == FLAT_READINGS
+    assert bench.long.readings == FLAT_READINGS + 1  # and once more before the report
 
 
 async def test_everything_that_rests_is_cancelled(bench: Bench) -> None:
@@ -141,7 +141,7 @@ async def test_pairs_keep_their_hands_off_meanwhile(bench: Bench) -> None:
 
     bench.short.positions = watched  # type: ignore[method-assign]
     assert (await bench.flatten()).flat
-    assert all({BTC, (SHORT, "BTC")} <= keys for keys in claimed)
+    assert all({BTC, (SHORT, "BTC")} <= keys for keys in claimed[:-1])  # the last one is for the report
     assert {order.prepared.purpose for order in bench.rig.state.orders.values()} == {"open", "flatten"}
 
 
@@ -537,3 +537,20 @@ async def test_scope_is_kept(bench: Bench) -> None:
     assert bench.rig.truth((LONG, "ETH")) == 0
     assert bench.rig.truth((SHORT, "ETH")) < 0
     assert bench.rig.truth(BTC) == 10
+
+
+async def test_what_a_stranger_opens_while_another_venue_is_still_worked_on_is_in_the_report(bench: Bench) -> None:
+    await bench.rig.open("0.01")
+    bench.short.plans.extend([MISS, MISS])
+    original, calls = bench.short.positions, []
+
+    async def watched() -> list[Position]:
+        calls.append(bench.long.readings)
+        if len(calls) > 2 and calls[-1] == calls[-2] and "ETH" not in bench.long.position_lots:
+            bench.long.foreign_fill("ETH", Side.SELL, 3, Decimal(3000))  # the long venue is done: it reads no more
+        return await original()
+
+    bench.short.positions = watched  # type: ignore[method-assign]
+    report = await bench.flatten()
+    assert [(each.venue, each.symbol, each.why) for each in report.residual] == [(LONG, "ETH", "foreign")]
+    assert not report.flat
