@@ -10,12 +10,16 @@ failing schedule the one command that replays it. Exit 1 if any failed.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import multiprocessing
 import os
 import sys
+import tempfile
 import time
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 
+from tests.simulation import schedule
 from tests.simulation.figures import Figures
 from tests.simulation.schedule import Result, run
 
@@ -71,8 +75,19 @@ def results(seeds: Iterable[int], workers: int, in_order: bool) -> Iterator[Resu
     if workers <= 1:
         yield from map(run, seeds)
         return
-    with multiprocessing.get_context("fork").Pool(workers) as pool:
+    with memory(), multiprocessing.get_context("fork").Pool(workers) as pool:
         yield from (pool.imap if in_order else pool.imap_unordered)(run, seeds, chunksize=CHUNK)
+
+
+@contextlib.contextmanager
+def memory() -> Iterator[None]:
+    """Every schedule's files in one directory, removed even when workers are ended in the middle of one."""
+    with tempfile.TemporaryDirectory(prefix="tandem-sim-", dir=schedule.MEMORY, ignore_cleanup_errors=True) as name:
+        before, schedule.MEMORY = schedule.MEMORY, Path(name)
+        try:
+            yield
+        finally:
+            schedule.MEMORY = before
 
 
 def tell(result: Result) -> None:
