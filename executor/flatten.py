@@ -139,6 +139,7 @@ class _VenueFlatten:
             now = self._engine.clock.mono_ns()
             work: list[Position] = []
             if answered:
+                self._claim({(self.venue, name) for name in self._positions})
                 self._answered_ns, self.answered = now, True
                 await self._cancel()
                 work = self._work()
@@ -169,7 +170,8 @@ class _VenueFlatten:
         return min([IDLE_S, *(max(POLL_S, due / NS_PER_S) for due in due_ns)])
 
     async def look_again(self) -> None:
-        """Read the positions once more; what was read before stands if the venue does not answer now."""
+        """Read the positions once more, and claim nothing: pairs are at work again. What was read before stands if the venue
+        does not answer now."""
         if self.answered:
             await self._read(listing=False)
 
@@ -207,7 +209,6 @@ class _VenueFlatten:
         self._orders = [order for order in orders if self._cancels(order)]
         self._desk.note_positions(positions, asked_ns)
         self._positions = {each.symbol: each for each in positions if self._symbol in (None, each.symbol)}
-        self._claim({(self.venue, name) for name in self._positions})
         return True
 
     def _held(self) -> set[Key]:
@@ -388,7 +389,7 @@ class _VenueFlatten:
     def _advance(self, closing: _Closing, orders: list[OrderState]) -> None:
         """Next step of the ladder, or the reason why there is none."""
         filled = sum(order.filled_lots for order in orders)
-        if not filled and any(order.code in _PASSING for order in orders):
+        if not filled and any(o.code in _PASSING or o.status is OrderStatus.NOT_SENT for o in orders):
             return  # the price was not the reason: the same step again
         if any(order.code in _DUST for order in orders) and not filled:
             closing.why = "dust: below the venue's smallest order"

@@ -466,6 +466,26 @@ async def test_a_venue_that_is_halted_for_a_while_costs_no_steps(bench: Bench) -
     assert len(set(limits)) == 1, "at the first step's price"
 
 
+async def test_what_could_not_be_sent_costs_no_steps(bench: Bench) -> None:
+    """Our own clock is wrong, or a budget is used up: the price was not the reason."""
+    await bench.rig.open("0.01")
+    bench.long.plans.extend([Plan(answer=Answer.UNSENT)] * 8)
+    report = await bench.flatten()
+    assert report.flat
+    limits = [order.prepared.limit_ticks for order in bench.closes()]
+    assert len(limits) == 9
+    assert len(set(limits)) == 1, "at the first step's price"
+
+
+async def test_nothing_stays_claimed_once_it_has_ended(bench: Bench) -> None:
+    """What is left goes back to its pair, which closes it; the last look before the report claims nothing again."""
+    await bench.rig.open("0.01")
+    bench.long.default = MISS
+    report = await bench.flatten()
+    assert [left.venue for left in report.residual] == [LONG]
+    assert bench.rig.engine.flattening == set()
+
+
 async def test_a_position_in_a_contract_that_nobody_lists_is_a_residual(bench: Bench) -> None:
     """Neither --all nor anything else here can close it; calling the account flat over it would be a lie."""
     await bench.rig.open("0.01")
