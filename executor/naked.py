@@ -4,7 +4,7 @@ A pair may close on a belief that turns out wrong by one order (a fill that nobo
 position is ours by the journal and by the venue, so it is neither foreign nor a difference; it just belongs to nobody, and
 nobody would close it. So after each reading of a venue:
 
-    naked = our lots - what live pairs hold - what orders by hand hold
+    naked = our lots - what live pairs hold - what orders by hand hold on the same side
 
 on instruments that are not foreign, not being flattened, without an order in flight or in doubt, and where the venue agrees
 with the journal. Seen in two readings at least CONFIRM_NS apart it is an alarm, it counts as unhedged on the account page,

@@ -262,6 +262,8 @@ class State(SubLedgers, kw_only=True):
             taken = self._attribute(fill, record.wire_ns)
             if order.prepared.purpose == "manual":
                 position.by_hand_lots -= taken * fill.side.sign  # it was the leg's
+            else:
+                self._settle_by_hand(key)
             self._settle_foreign(key)
         else:
             self.net_usd += leg.book.book(signed, fill.px, fill.fee_usd, lot_size)

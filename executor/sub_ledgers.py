@@ -184,7 +184,8 @@ class SubLedgers(msgspec.Struct, kw_only=True):
         return position
 
     def _settle_by_hand(self, key: Key) -> None:
-        """Somebody outside has traded: what is by hand is at most what the legs leave of the position, on its own side."""
+        """Lots moved that are no pair's and not by hand (a stranger's, flatten's, nobody's): what is by hand is at most what the
+        legs leave of the position, on its own side. Lots by hand that stood against nobody's are settled with them."""
         position = self._position(key)
         left = position.book.lots - sum(leg.lots for leg in self._legs(key))
         held = position.by_hand_lots

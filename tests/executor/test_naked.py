@@ -100,6 +100,18 @@ async def test_a_position_by_hand_is_nobodys_mistake(bench: Bench) -> None:
     assert bench.rig.truth(BTC) == 10, "only what is beyond the hand's is closed"
 
 
+async def test_what_is_by_hand_against_nobodys_lots_is_settled_with_them(bench: Bench) -> None:
+    """The position is the pair's again: a claim by hand that stayed would make the rest look naked for ever."""
+    await bench.rig.open("0.01")
+    await stray(bench, 8, Side.BUY)
+    await stray(bench, 3, Side.SELL, "manual")
+    assert bench.rig.state.sub_ledgers(BTC) == {"scalp": 10, "by hand": -3, "": 8}
+    await bench.turns(20, 500.0)
+    assert bench.rig.truth(BTC) == 10
+    assert bench.rig.state.sub_ledgers(BTC) == {"scalp": 10}
+    bench.rig.check()
+
+
 async def test_hedged_pairs_foreign_positions_dust_and_flatten_are_left_alone(bench: Bench) -> None:
     await bench.rig.open("0.01")
     await bench.turns(20, 500.0)
