@@ -31,7 +31,7 @@ from core.clock import NS_PER_S
 from core.errors import RateLimited, VenueError
 from core.messages import FlattenReport, ResidualPosition
 from core.types import Instrument, OrderStatus, Position, Side, TimeInForce, TradingState, Venue
-from executor import residual
+from executor import flatten_lots, residual
 from executor.engine import Engine
 from executor.exit_price import Reference, best_reference, closing_ticks
 from executor.orders import Draft
@@ -122,6 +122,7 @@ class _VenueFlatten:
         self._sleep = sleep
         self._closing: dict[str, _Closing] = {}
         self._positions: dict[str, Position] = {}
+        self._read_ns = engine.clock.mono_ns()  # when their reading began
         self._orders: list[VenueOrder] = []  # in scope, as listed in this round
         self._began_ns = engine.clock.mono_ns()
         self._answered_ns = self._began_ns
@@ -144,7 +145,7 @@ class _VenueFlatten:
                 await self._cancel()
                 work = self._work()
                 is_flat = listing and not work and not self._orders and self._nothing_can_land(began_wire_ns)
-                is_flat = is_flat and self._all_booked() and not self._sale_pending()
+                is_flat = is_flat and self._all_booked() and not self._undecided()
                 flat_readings = flat_readings + 1 if is_flat else 0
                 if flat_readings >= FLAT_READINGS:
                     self._take_word()
@@ -180,9 +181,8 @@ class _VenueFlatten:
         left = residual.unlisted(self.venue, self._desk.gateway.unlisted, self._symbol)
         if not self.answered:
             return [residual.by_books(self._engine.state, key) for key in sorted(self._held())] + left
-        shown = [
-            each for each in self._positions.values() if each.lots and (not self._is_wallet or self._in_wallet(each))
-        ]
+        every = [each for each in self._positions.values() if each.lots]
+        shown = [each for each in every if not self._is_wallet or flatten_lots.in_wallet(self._engine, each)]
         return [self._stated(position) for position in shown] + left
 
     # ---- reading ----------------------------------------------------------------------------------------------------
@@ -208,6 +208,7 @@ class _VenueFlatten:
             return False
         self._orders = [order for order in orders if self._cancels(order)]
         self._desk.note_positions(positions, asked_ns)
+        self._read_ns = asked_ns
         self._positions = {each.symbol: each for each in positions if self._symbol in (None, each.symbol)}
         return True
 
@@ -298,37 +299,13 @@ class _VenueFlatten:
     # ---- positions --------------------------------------------------------------------------------------------------
 
     def _our_lots(self, position: Position) -> int:
-        """Signed lots of the position that flatten may close. What an order without a known end may have added is ours; of a
-        wallet never more than our ledger holds, and less what orders on their way may be selling: nothing there keeps a sale
-        from taking the owner's coins."""
-        if self._include_foreign and not self._is_wallet:
-            return position.lots
-        state, key = self._engine.state, (self.venue, position.symbol)
-        known = state.positions.get(key)
-        ours = known.book.lots if known else 0
-        if known is not None and known.foreign:
-            legs = [pair.leg(self.venue) for pair in state.live_pairs() if pair.symbol == position.symbol]
-            ours = sum(leg.lots for leg in legs if leg is not None)
-        under_way = [order for order in state.open_orders() if order.key == key]
-        if self._is_wallet:
-            ours -= sum(order.leaves_lots for order in under_way if order.prepared.side is Side.SELL)
-        else:
-            adding = [order for order in under_way if order.prepared.side.sign * position.lots > 0]
-            ours += sum(order.leaves_lots * order.prepared.side.sign for order in adding)
-        if ours * position.lots <= 0:
-            return 0
-        return min(abs(ours), abs(position.lots)) * (1 if position.lots > 0 else -1)
+        """Signed lots of the position that flatten may close."""
+        return flatten_lots.closable(self._engine, position, self._read_ns, include_foreign=self._include_foreign)
 
-    def _in_wallet(self, position: Position) -> int:
-        """Lots of ours in a wallet, whatever is on its way."""
-        return max(0, min(position.lots, self._engine.state.lots((self.venue, position.symbol))))
-
-    def _sale_pending(self) -> bool:
-        """Whether coins of ours are left only because an order may be selling them: its end decides whether they are."""
-        return self._is_wallet and any(
-            self._in_wallet(position) and any(o.key == key for o in self._engine.state.open_orders())
+    def _undecided(self) -> bool:
+        return any(
+            flatten_lots.undecided(self._engine, position, self._read_ns, include_foreign=self._include_foreign)
             for position in self._positions.values()
-            for key in [(self.venue, position.symbol)]
         )
 
     def _work(self) -> list[Position]:
@@ -416,5 +393,5 @@ class _VenueFlatten:
             why = "open" if self._our_lots(position) else "foreign"
         instrument = self._engine.instrument((self.venue, position.symbol))
         if self._is_wallet:
-            position = msgspec.structs.replace(position, lots=self._in_wallet(position))
+            position = msgspec.structs.replace(position, lots=flatten_lots.in_wallet(self._engine, position))
         return residual.stated(position, instrument, closing.reference if closing else None, why)
