@@ -322,7 +322,8 @@ class Reconciler:
             else:
                 self._release(key, venue_lots)
                 agreed.add(key)
-                if wallet is not None:
+                # A reading that lacks our newest sale agrees too (more than ours is fine), yet shows our coins as the owner's.
+                if wallet is not None and key not in watch.behind and self._is_settled(key, before):
                     wallet.note_agreed(key, stated.get(key, 0), ours)
         watch.naked.judge(positions, before.mono_ns, agreed)
         watch.foreign.judge(positions, agreed)

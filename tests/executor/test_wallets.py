@@ -165,6 +165,28 @@ async def test_the_owners_trades_while_a_doubt_lasts_are_not_taken_for_it(bench:
     assert bench.rig.state.lots(BTC) == 0
 
 
+async def test_a_reading_that_lacks_our_newest_sale_is_no_memory_of_the_balance(bench: Bench) -> None:
+    """It shows as the owner's what we have just sold: by that, a lost sale would seem to have filled."""
+    assert await bench.reconciler.recover(LONG)
+    pair = await bench.rig.open("0.01")
+    await bench.rig.close(pair)
+    await bench.rig.until_final(pair)
+    bench.long.position_lots["BTC"] = OWNERS + 10  # a replica that is seconds behind
+    bench.rig.pass_ms(600.0)
+    assert await bench.reconciler.read(LONG, full=False)
+    bench.long.position_lots["BTC"] = OWNERS
+    bench.rig.pass_ms(10_000.0)
+    bench.rig.market(100_000.0, 60.0)
+    bench.rig.read_accounts()
+    held = await bench.rig.open("0.01")
+    bench.long.plans.append(Plan(answer=Answer.LOST, told=Told.NEVER, fill_lots=0))
+    await bench.rig.close(held)
+    bench.long.lookups.extend([NOT_YET] * 1000)
+    await bench.until_resolved()
+    assert [source for _, source, _ in bench.resolved] == ["bound"]
+    assert bench.rig.state.lots(BTC) == bench.rig.truth(BTC) - OWNERS
+
+
 async def test_the_very_first_order_may_be_what_a_power_loss_took(bench: Bench) -> None:
     """Bought, and nothing in the journal says so: only the id does, in fills from before this start."""
     bench.rig.boot(bench.rig.journal.replayed())
