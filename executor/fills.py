@@ -67,7 +67,8 @@ class Fills(Registrar):
         """A fill is evidence: complete orders are FILLED, refused ones were not refused after all."""
         if order.filled_lots > order.prepared.lots and order.prepared.purpose != ADOPTED:
             self.log.error("order_overfilled", client_id=order.client_order_id, filled_lots=order.filled_lots)
-            self.freeze(order.key, "overfilled")
+            if self.desks[order.prepared.venue].gateway.traits.client_ids:  # else a stranger's fill passed for its own
+                self.freeze(order.key, "overfilled")
         if order.filled_lots >= order.prepared.lots and may_move(order.status, OrderStatus.FILLED):
             self.move_order(order.client_order_id, OrderStatus.FILLED, source="fills", filled_lots=order.fill_lots)
         elif order.status in (OrderStatus.REJECTED, OrderStatus.NOT_SENT):

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from core.types import Side, TimeInForce
+from core.clock import NS_PER_S
+from core.types import Position, Side, TimeInForce
 from executor.flatten import flatten
 from executor.orders import Draft
 from executor.venues.base import Traits
@@ -91,3 +92,46 @@ async def test_flatten_without_any_quote_says_what_is_left(rig: Rig) -> None:
     report = await flatten(rig.engine, None, None, False, sleep=SimSleep(rig))
     assert not report.flat
     assert [(each.venue, each.qty) for each in report.residual] == [(SHORT, Decimal("-0.010"))]
+
+
+async def test_a_reading_older_than_our_own_close_is_not_closed_again(rig: Rig) -> None:
+    """Foreign lots are to go too, and nothing here is reduce-only: a late reading still shows what has just been closed."""
+    pair = await rig.open("0.01")
+    rig.gateways[SHORT].quote_px = Decimal("100610.0")
+    await rig.close(pair)
+    await rig.until_final(pair)
+    assert rig.truth(KEY) == 0
+    truthfully, until_ns = rig.gateways[SHORT].positions, rig.clock.mono_ns() + 3 * NS_PER_S
+
+    async def lagging() -> list[Position]:
+        old = Position(venue=SHORT, symbol="BTC", lots=-5, avg_entry_px=Decimal(1), mark_px=Decimal(100_600))
+        return [old] if rig.clock.mono_ns() < until_ns else await truthfully()
+
+    rig.gateways[SHORT].positions = lagging  # type: ignore[method-assign]
+    report = await flatten(rig.engine, None, None, True, sleep=SimSleep(rig))
+    assert [o for o in rig.state.orders.values() if o.prepared.purpose == "flatten"] == []
+    assert report.flat, report
+    assert rig.truth(KEY) == 0
+
+
+async def test_foreign_lots_beside_our_own_close_go_once_that_is_settled(rig: Rig) -> None:
+    pair = await rig.open("0.01")
+    rig.gateways[SHORT].quote_px = Decimal("100610.0")
+    rig.gateways[SHORT].foreign_fill("BTC", Side.SELL, 3, Decimal(100_600))
+    await rig.close(pair)
+    await rig.until_final(pair)
+    assert rig.truth(KEY) == -3
+    report = await flatten(rig.engine, None, None, True, sleep=SimSleep(rig))
+    assert report.flat, report
+    assert rig.truth(KEY) == 0
+
+
+async def test_where_no_ids_travel_a_second_fill_of_an_order_is_an_alarm_and_no_freeze(rig: Rig) -> None:
+    """A stranger's fill of its size came first and passed for its own; venues with ids: test_engine."""
+    order = await rig.engine.place(closing(rig))
+    assert order is not None
+    rig.gateways[SHORT].late_fill(order.client_order_id, 5)
+    assert rig.state.frozen == {}
+    assert any(json.loads(line)["event"] == "order_overfilled" for line in rig.lines)
+    assert rig.state.lots(KEY) == 10
+    rig.check()
