@@ -25,7 +25,6 @@ LATE_S = (0.5, 9.0)
 EVENT_LATE_S = (0.2, 4.0)
 QUICK_S = 0.005
 BREAKS_STREAM = (Fault.STREAM_GAP, Fault.DARK, Fault.AUTH_EXPIRED)
-_TAKEN = Accepted(venue_order_id="", status=OrderStatus.ACCEPTED, filled_lots=0)
 
 Answer = Callable[[Outcome], None]
 
@@ -66,7 +65,7 @@ class Lane:
         if self._faults.lasts(self.venue, Fault.DARK) or strikes(self.venue, Fault.REQUEST_LOST):
             return
         if strikes(self.venue, Fault.ANSWER_FALSE):
-            self._world.after(self._latency(), answer, _TAKEN)
+            self._world.after(self._latency(), answer, self._falsely_taken())
             return
         delay_s = self._latency()
         if strikes(self.venue, Fault.REQUEST_LATE):
@@ -75,6 +74,13 @@ class Lane:
             self._world.after(delay_s, deliver, _unheard if self._faults.chance(0.5) else answer)
             delay_s += self._latency()
         self._world.after(delay_s, deliver, answer)
+
+    def _falsely_taken(self) -> Outcome:
+        """Where our ids do not travel an acceptance is the venue's id and nothing else (docs/venues/variational.md: rfq_id is the
+        only handle): even a false one has one, which is of no order."""
+        named = not self.model.semantics.traits.client_ids
+        void = f"{self.venue}-void-{self._world.now_ns}" if named else ""
+        return Accepted(venue_order_id=void, status=OrderStatus.ACCEPTED, filled_lots=0)
 
     def _answer(self, finish: Answer, outcome: Outcome) -> None:
         """What the venue said, on its way back."""

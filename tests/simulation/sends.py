@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from core.clock import NS_PER_MS
 from core.types import Fill, OrderStatus, Side, TimeInForce, TradingState, Venue
 from executor.holdings import OrderState
 from executor.records import (
@@ -34,6 +35,7 @@ from tests.simulation.venue import VenueModel
 from tests.simulation.world import Broken, World
 
 PRICE_ROOM = 1.05  # prices move between a decision and a look
+SIGNED_NS = 5 * NS_PER_MS  # a signature that is made elsewhere is there by then: what it signs was decided before
 MAY_OPEN = ("open", "complete", "manual")
 REPAIRS = ("complete", "unwind", "foreign", "hedge", "unhedge")
 
@@ -48,6 +50,7 @@ class Sends(Watcher):
         self.hold_back: Callable[[OrderRequest], None] = _nothing
         self.let_go: Callable[[OrderRequest], None] = _nothing
         self.journaled: dict[str, OrderPrepared] = {}
+        self._active_ns: dict[str, int] = {}  # when an order was journaled, if trading was ACTIVE then
         self.adopted_foreign: set[Key] = set()
         self.booked_lots: dict[Key, int] = {}  # by the fills of ours in the journal, each once
         self.repair_cost_bps: list[float] = []  # of every fill that repaired, fee included
@@ -76,6 +79,8 @@ class Sends(Watcher):
             again = record.client_order_id in self.journaled and not (record.purpose == "adopted" and self.lost_records)
             self._require(not again, f"{record.client_order_id} journaled twice")
             self.journaled[record.client_order_id] = record
+            if self.life is not None and self._state().trading_state is TradingState.ACTIVE:
+                self._active_ns[record.client_order_id] = self._world.now_ns
             nonce = (record.venue, record.nonce)
             self._require(
                 record.purpose == "adopted" or nonce not in self._journaled_nonces, f"nonce {nonce} journaled twice"
@@ -176,7 +181,9 @@ class Sends(Watcher):
 
     def _state_allows(self, record: OrderPrepared) -> None:
         state = self._state()
-        if state.trading_state is TradingState.ACTIVE or record.reduce_only:
+        signing_ns = self._world.now_ns - self._active_ns.get(record.client_order_id, -SIGNED_NS)
+        active = state.trading_state is TradingState.ACTIVE or signing_ns < SIGNED_NS
+        if active or record.reduce_only:
             return
         pair = state.pairs.get(record.pair_id or "")
         leg = pair.leg(record.venue) if pair is not None else None
