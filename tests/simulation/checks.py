@@ -109,17 +109,21 @@ class Checks(Sends):
 
     def exposure_usd(self, symbol: str) -> float:
         """What our own lots of a symbol add up to over all venues, by the truth. Which of two simultaneous fills reduced a leg
-        and which was by hand is a matter of their order; there the executor's own share by hand counts as well."""
-        own = sum(model.own_lots.get(symbol, 0) * self._lot_usd(venue, symbol) for venue, model in self._listed(symbol))
+        and which was by hand or a stranger's is a matter of the order in which they are told: what stands against lots that
+        are not ours at the same venue may be settled with them, and the executor's own share by hand counts as well."""
+        listed = self._listed(symbol)
+        own = sum(model.own_lots.get(symbol, 0) * self._lot_usd(venue, symbol) for venue, model in listed)
+        met = sum(met_lots(model, symbol) * self._lot_usd(venue, symbol) for venue, model in listed)
+        own = min(abs(own), abs(met))
         state = self.life.state if self.life is not None else None
         if not own or state is None or not any(model.by_hand for model in self._models.values()):
-            return abs(own)
+            return own
         shared = 0.0
-        for venue, model in self._listed(symbol):
+        for venue, model in listed:
             position = state.positions.get((venue, symbol))
             beside = position.by_hand_lots if position is not None else 0
             shared += (model.counted(symbol) - beside) * self._lot_usd(venue, symbol)
-        return min(abs(own), abs(shared))
+        return min(own, abs(shared))
 
     def _listed(self, symbol: str) -> list[tuple[Venue, VenueModel]]:
         return [(venue, model) for venue, model in self._models.items() if symbol in model.instruments]
@@ -256,6 +260,14 @@ class Checks(Sends):
                     late < GUARD_BOUND_S + (MARGIN_GUARD_S if margin else 0.0),
                     f"{pair.pair_id} is held for {held_s:.0f} s, its limit is {limit_s} s",
                 )
+
+
+def met_lots(model: VenueModel, symbol: str) -> int:
+    """Our own lots less those that stand against somebody else's there; a wallet's coins never do."""
+    own, held = model.own_lots.get(symbol, 0), model.counted(symbol)
+    if own * model.excess_lots.get(symbol, 0) >= 0:
+        return own
+    return held if own * held > 0 else 0
 
 
 def _rests(order: OrderState) -> bool:

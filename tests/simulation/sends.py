@@ -126,8 +126,8 @@ class Sends(Watcher):
             self._models[venue].by_hand.add(name)
         elif record.purpose == "foreign" and record.pair_id is None:
             self._models[venue].by_hand.add(name)  # it closes what is not ours
-        elif record.purpose == "flatten":
-            self._models[venue].sweeps.add(name)
+        elif record.purpose == "flatten" or (record.purpose == "unwind" and record.pair_id is None):
+            self._models[venue].sweeps.add(name)  # naked lots may have come from a foreign close that met a liquidation
         self._attempt_ns[record.symbol] = self._world.now_ns
         if self.life is not None and self.life.state is not None:
             self._nothing_in_doubt(record)

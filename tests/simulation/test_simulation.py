@@ -17,6 +17,7 @@ from core.types import Side, Venue
 from executor.records import EpochStarted
 from executor.segments import encode
 from tests.simulation.__main__ import main
+from tests.simulation.checks import met_lots
 from tests.simulation.disk import Disk, SimThreads
 from tests.simulation.faults import Fault, Faults
 from tests.simulation.market import Market
@@ -242,6 +243,19 @@ def test_a_venue_tells_whose_lots_a_trade_moved() -> None:
     venue.foreign_trade("SOL", Side.SELL, 10)  # and turned it round: the rest is his
     assert (venue.own_lots["SOL"], venue.excess_lots["SOL"]) == (0, -4)
     assert venue.held("SOL") == -4
+
+
+def test_lots_of_ours_against_a_strangers_may_be_settled_with_them() -> None:
+    """A stranger's fill and ours, told in the other order: either way of looking at it is right, and none invents lots."""
+    world = World(1)
+    market = Market(world, 1)
+    venue = VenueModel(world, WINDOWED, market, Faults(world, 1))
+    for own, excess, met in ((257, -100, 157), (100, -100, 0), (100, -257, 0), (100, 50, 100), (-7, 0, -7)):
+        venue.own_lots["SOL"], venue.excess_lots["SOL"] = own, excess
+        assert met_lots(venue, "SOL") == met
+    wallet = VenueModel(world, WALLET, market, Faults(world, 1))
+    wallet.own_lots["SOL"], wallet.excess_lots["SOL"] = -5, 50  # sold from the owner's coins
+    assert met_lots(wallet, "SOL") == -5
 
 
 def test_a_wallet_counts_only_what_is_ours() -> None:
