@@ -75,7 +75,8 @@ class Checks(Sends):
         self._looked_ns = now_ns
         for symbol in self._market.symbols:
             self._exposure(symbol, passed_s)
-        if self.life is not None and self.life.is_ready:
+        stopped = self._world.hung_until_ns > now_ns  # a stopped executor learns, asks and guards nothing
+        if self.life is not None and self.life.is_ready and not stopped:
             self._belief(passed_s)
             self._doubts(passed_s)
             self._guards(passed_s)
