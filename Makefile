@@ -30,7 +30,7 @@ venue: installed ## skeletons of a new venue in every place it needs (NAME=x)
 	@$(BIN)/python -m ops.new_venue $(or $(NAME),--help)
 
 test: setup ## every test, in two workers (WORKERS=N)
-	@$(BIN)/python -m pytest -n $(or $(WORKERS),2) --dist loadgroup --no-loadscope-reorder
+	@$(BIN)/python -m pytest -n $(or $(WORKERS),2) --dist loadscope --no-loadscope-reorder
 
 check: setup ## ruff and mypy
 	@$(BIN)/ruff check .

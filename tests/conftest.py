@@ -6,20 +6,26 @@ run names, ports and directories of their own and may run beside them.
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import Any
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
-ROOT = Path(__file__).resolve().parent
-SYSTEMS = frozenset({"e2e", "crash"})
+SYSTEMS = ("tests/e2e/", "tests/crash/")
 
 
-@pytest.hookimpl(tryfirst=True)
+class Dealing(LoadScopeScheduling):  # type: ignore[misc]
+    """One scope per file, and one for all that starts systems."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return "systems" if nodeid.startswith(SYSTEMS) else nodeid.partition("::")[0]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Dealing:
+    return Dealing(config, log)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: not _starts_systems(item))  # stable; the longest group begins first
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group("systems" if _starts_systems(item) else item.path.stem))
-
-
-def _starts_systems(item: pytest.Item) -> bool:
-    return bool(SYSTEMS.intersection(item.path.relative_to(ROOT).parts))
+    """The longest scope begins first."""
+    items.sort(key=lambda item: not item.nodeid.startswith(SYSTEMS))
