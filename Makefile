@@ -29,8 +29,8 @@ setup: ## install into .venv; ends at once when that is done already
 venue: installed ## skeletons of a new venue in every place it needs (NAME=x)
 	@$(BIN)/python -m ops.new_venue $(or $(NAME),--help)
 
-test: setup ## every test, in two workers (WORKERS=N)
-	@$(BIN)/python -m pytest -n $(or $(WORKERS),2) --dist loadscope --no-loadscope-reorder
+test: setup ## every test; most of them wait, so four workers share the cores (WORKERS=N)
+	@$(BIN)/python -m pytest -n $(or $(WORKERS),4) --dist loadscope --no-loadscope-reorder
 
 check: setup ## ruff and mypy
 	@$(BIN)/ruff check .
