@@ -278,9 +278,12 @@ def _shut_down(context: Context, root: Path) -> bool:
         return True
     try:
         control(root, "shutdown")
-        return bool(select.select([descriptor], [], [], STOP_S)[0])
+        ended = bool(select.select([descriptor], [], [], STOP_S)[0])
     finally:
         os.close(descriptor)
+    if ended and context.loaded.run_dir.exists():  # a program that was ended while it started has left it behind
+        RunDir.join(context.loaded.run_dir, context.loaded.config.run.time_scale, context.clock).leave()
+    return ended
 
 
 def _done(context: Context, text: str) -> int:
